@@ -1,0 +1,46 @@
+"""manifest.json: the pointer that says what is published under a namespace and name."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from finetune_api.fields import ApiModel
+from finetune_api.status import Digest, EvaluationStatus
+
+MANIFEST_VERSION = 1
+
+
+class ManifestFile(ApiModel):
+    """One published file."""
+
+    path: Annotated[str, Field(max_length=1024)]
+    """Relative to the run's folder."""
+    size: Annotated[int, Field(ge=0)]
+    """Bytes."""
+    sha256: Digest
+    """Digest of the content."""
+
+
+class Manifest(ApiModel):
+    """What is published, from what, by what."""
+
+    version: int = MANIFEST_VERSION
+    job_uid: str
+    """UID of the FineTuneJob that published it."""
+    run_uri: str
+    """Folder of the run."""
+    result_uri: str
+    """Folder of the adapter or model, inside the run's folder."""
+    base_model: str
+    """Base that an adapter belongs to."""
+    recipe_hash: Digest
+    data_hash: Digest
+    versions: dict[str, str]
+    """Versions of the trainer and of the libraries that computed the result."""
+    created_at: str
+    """RFC 3339, UTC."""
+    steps: int
+    """Optimizer steps."""
+    evaluation: EvaluationStatus | None = None
+    files: list[ManifestFile]
+    """All published files of the run."""

@@ -1,0 +1,128 @@
+"""The pods that preparation and training share: restricted, with no secret in them."""
+
+from typing import Any
+
+from finetune_api.job import LABEL_JOB, LABEL_JOB_UID
+from finetune_api.runfile import (
+    RUN_FILE_PATH,
+    TERMINATION_LOG_PATH,
+    TERMINATION_LOG_VARIABLE,
+    WORK_DIR_PATH,
+    WORK_DIR_VARIABLE,
+    JobIdentity,
+)
+from finetune_api.spec import FineTuneJobSpec, Resources
+
+Document = dict[str, Any]
+
+USER_ID = 65532
+
+
+def own_labels(job: JobIdentity) -> dict[str, str]:
+    """Labels of everything that belongs to `job`."""
+    return {
+        "app.kubernetes.io/managed-by": "finetune-operator",
+        LABEL_JOB: job.name,
+        LABEL_JOB_UID: job.uid,
+    }
+
+
+def pod_template(
+    job: JobIdentity,
+    spec: FineTuneJobSpec,
+    *,
+    config_map: str,
+    labels: dict[str, str],
+) -> Document:
+    """A pod template without containers; it passes Pod Security `restricted`."""
+    template = spec.pod_template
+    pod_spec: Document = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": template.termination_grace_period_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumes": _volumes(spec, config_map),
+    }
+    optional = {
+        "nodeSelector": template.node_selector,
+        "tolerations": template.tolerations,
+        "affinity": template.affinity,
+        "serviceAccountName": template.service_account_name,
+        "imagePullSecrets": [{"name": s.name} for s in template.image_pull_secrets or []],
+        "runtimeClassName": template.runtime_class_name,
+    }
+    pod_spec.update({key: value for key, value in optional.items() if value})
+    metadata: Document = {"labels": {**(template.labels or {}), **own_labels(job), **labels}}
+    if template.annotations:
+        metadata["annotations"] = template.annotations
+    return {"metadata": metadata, "spec": pod_spec}
+
+
+def _volumes(spec: FineTuneJobSpec, config_map: str) -> list[Document]:
+    memory: Document = {"medium": "Memory"}
+    if spec.pod_template.shared_memory:
+        memory["sizeLimit"] = spec.pod_template.shared_memory
+    return [
+        {"name": "run", "configMap": {"name": config_map}},
+        {"name": "work", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": memory},
+    ]
+
+
+def trainer_container(
+    name: str, command: str, spec: FineTuneJobSpec, resources: Resources | None, image: Document
+) -> Document:
+    """A container that runs `finetune_trainer COMMAND`; `image` is its image and pull policy."""
+    container: Document = {
+        "name": name,
+        **image,
+        "command": ["python", "-m", "finetune_trainer", command, RUN_FILE_PATH],
+        "env": _environment(spec),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": TERMINATION_LOG_PATH,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "run", "mountPath": RUN_FILE_PATH.rpartition("/")[0], "readOnly": True},
+            {"name": "work", "mountPath": WORK_DIR_PATH},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+        ],
+    }
+    if resources is not None:
+        container["resources"] = resources.to_wire()
+    return container
+
+
+def _environment(spec: FineTuneJobSpec) -> list[Document]:
+    """The user's literals, none of which is in RESERVED_VARIABLES, then what the trainer needs."""
+    fixed = {
+        "HOME": WORK_DIR_PATH,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        WORK_DIR_VARIABLE: WORK_DIR_PATH,
+        TERMINATION_LOG_VARIABLE: TERMINATION_LOG_PATH,
+    }
+    env: list[Document] = [{"name": v.name, "value": v.value} for v in spec.pod_template.env or []]
+    env += [{"name": key, "value": value} for key, value in fixed.items()]
+    if spec.storage.credentials_secret_name:
+        env += [
+            {
+                "name": key,
+                "valueFrom": {
+                    "secretKeyRef": {"name": spec.storage.credentials_secret_name, "key": key}
+                },
+            }
+            for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        ]
+    return env

@@ -1,0 +1,238 @@
+"""What the operator writes back: the status of a FineTuneJob."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from finetune_api.fields import ApiModel
+from finetune_api.progress import Number, Progress
+from finetune_api.spec import Adapter, Strategy, Training
+
+Text = Annotated[str, Field(max_length=1024)]
+Timestamp = Annotated[str, Field(max_length=32)]
+"""RFC 3339 in UTC with seconds, as metav1.Time."""
+Count = Annotated[int, Field(ge=0, le=9_000_000_000_000)]
+PodUid = Annotated[str, Field(max_length=64)]
+Digest = Annotated[str, Field(max_length=64)]
+"""SHA-256 in hexadecimal."""
+
+MAX_ATTEMPTS_KEPT = 10
+
+
+class Phase(StrEnum):
+    """One word for people; programs read the conditions."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    QUEUED = "Queued"
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+TERMINAL_PHASES = frozenset({Phase.COMPLETE, Phase.FAILED})
+
+
+class ConditionType(StrEnum):
+    """The conditions of a job."""
+
+    ACCEPTED = "Accepted"
+    DATA_READY = "DataReady"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    FINISHED = "Finished"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class ConditionStatus(StrEnum):
+    """Three-valued truth of Kubernetes conditions."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(ApiModel):
+    """A metav1.Condition."""
+
+    type: Annotated[str, Field(max_length=64)]
+    """Accepted, DataReady, Suspended, Complete, Failed, Finished, Reconciling or Stalled."""
+    status: ConditionStatus
+    """True, False or Unknown."""
+    observed_generation: Count = 0
+    """Generation of the spec that this was said of."""
+    last_transition_time: Timestamp
+    """When the status last changed."""
+    reason: Annotated[str, Field(max_length=64)]
+    """One word from docs/reasons.md."""
+    message: Annotated[str, Field(max_length=2048)] = ""
+    """What happened and what to do."""
+
+
+class Effective(ApiModel):
+    """What the job runs with after defaults that depend on the method."""
+
+    adapter: Adapter
+    """The adapter."""
+    training: Training
+    """The optimisation."""
+    strategy: Strategy
+    """How processes share the work."""
+
+
+class RowError(ApiModel):
+    """One row at fault; its values are never shown."""
+
+    file: Text
+    """Address of the source."""
+    row: Count
+    """Line of a JSONL file, or position in a JSON array, from 1."""
+    field: Annotated[str, Field(max_length=128)] | None = None
+    """Column at fault."""
+    message: Annotated[str, Field(max_length=256)]
+    """What is wrong."""
+
+
+class DataStatus(ApiModel):
+    """What the preparation found."""
+
+    rows: Count
+    """Training rows kept."""
+    evaluation_rows: Count = 0
+    """Held-out rows."""
+    dropped: Count = 0
+    """Rows left out."""
+    tokens: Count = 0
+    """Training tokens in one epoch."""
+    report_uri: Annotated[str, Field(max_length=1200)] | None = None
+    """Address of the data report."""
+    first_errors: Annotated[list[RowError] | None, Field(max_length=20)] = None
+    """The first rows at fault."""
+
+
+class Measurement(ApiModel):
+    """One measurement of the model on held-out rows."""
+
+    cross_entropy: Number
+    """Mean cross entropy in nats per label token."""
+    answer: Annotated[str, Field(max_length=512)] | None = None
+    """Answer to the sample question, cut to fit."""
+
+
+class EvaluationStatus(ApiModel):
+    """The model before and after training."""
+
+    question: Annotated[str, Field(max_length=512)] | None = None
+    """The sample question, from the held-out rows."""
+    before: Measurement | None = None
+    """The model that training started from."""
+    after: Measurement | None = None
+    """The trained model."""
+
+
+class Attempt(ApiModel):
+    """How one incarnation (one set of pods) ended."""
+
+    attempt: Count
+    """Counted attempt that it belongs to, from 1."""
+    incarnation: Count
+    """Number of the set of pods, from 1."""
+    outcome: Annotated[str, Field(max_length=32)]
+    """Done, UserError, OutOfMemory, Interrupted, Infrastructure, Internal, PodLost, NotStarted."""
+    reason: Annotated[str, Field(max_length=64)]
+    """One word from docs/reasons.md."""
+    message: Text = ""
+    """What happened."""
+    pod: Annotated[str, Field(max_length=253)] | None = None
+    """Pod that ended first."""
+    exit_code: Annotated[int, Field(ge=0, le=255)] | None = None
+    """Its exit code."""
+    last_step: Count | None = None
+    """Last step that the operator saw."""
+    started_at: Timestamp | None = None
+    """When the pods were asked for."""
+    ended_at: Timestamp
+    """When the end was seen."""
+
+
+class OutputStatus(ApiModel):
+    """The published result."""
+
+    uri: Annotated[str, Field(max_length=1200)]
+    """Folder of the adapter or model."""
+    manifest_sha256: Digest
+    """Digest of manifest.json."""
+    base_model: Annotated[str, Field(max_length=1024)]
+    """Base that the adapter belongs to."""
+
+
+class PreparedStatus(ApiModel):
+    """Where the prepared tokens lie."""
+
+    uri: Annotated[str, Field(max_length=1200)]
+    """Folder of tokens and spans."""
+    data_hash: Digest
+    """Digest of rows, tokenizer, template and code."""
+    recipe_hash: Digest
+    """Digest of all that changes the result."""
+
+
+class PodsStatus(ApiModel):
+    """The current set of training pods; what tells a lost pod from one that never was."""
+
+    uid: Annotated[str, Field(max_length=64)]
+    """UID of the object that makes the pods."""
+    pod_uids: Annotated[list[PodUid] | None, Field(max_length=100)] = None
+    """UIDs of the pods once all of them exist; another UID ends the incarnation."""
+    waiting_since: Timestamp | None = None
+    """Since when the pods are awaited; absent while a queue holds them."""
+    running_since: Timestamp | None = None
+    """Since when all of them run."""
+
+
+class FineTuneJobStatus(ApiModel):
+    """What is known of the job."""
+
+    observed_generation: Count = 0
+    """Generation of the spec that this status speaks of."""
+    phase: Phase = Phase.PENDING
+    """One word for people."""
+    conditions: Annotated[list[Condition], Field(max_length=16)] = Field(default_factory=list)
+    """Accepted, DataReady, Suspended, Complete, Failed, Finished, Reconciling, Stalled."""
+    attempt: Count = 0
+    """Counted attempt, from 1; 0 before the first."""
+    incarnation: Count = 0
+    """Sets of pods asked for so far."""
+    backend: Annotated[str, Field(max_length=32)] | None = None
+    """What runs the pods: PyTorchJob."""
+    pods: PodsStatus | None = None
+    """The current set of training pods."""
+    micro_batch_tokens: Count | None = None
+    """Micro-batch of the next attempt after one ran out of memory."""
+    effective: Effective | None = None
+    """Settings after defaults."""
+    prepared: PreparedStatus | None = None
+    """Where the prepared tokens lie."""
+    progress: Progress | None = None
+    """How far training is."""
+    data: DataStatus | None = None
+    """What the preparation found."""
+    attempts: Annotated[list[Attempt] | None, Field(max_length=MAX_ATTEMPTS_KEPT)] = None
+    """How the last incarnations ended, oldest first."""
+    counted_failures: Count = 0
+    """Failures that used up one of restarts.max."""
+    retry_at: Timestamp | None = None
+    """Earliest time of the next set of pods."""
+    evaluation: EvaluationStatus | None = None
+    """The model before and after."""
+    output: OutputStatus | None = None
+    """The published result."""
+    start_time: Timestamp | None = None
+    """When work on the job began."""
+    completion_time: Timestamp | None = None
+    """When the job ended."""

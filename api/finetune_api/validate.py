@@ -1,0 +1,104 @@
+"""One verdict on a job document, the same for `kubectl apply`, the operator and `finetune`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import BaseModel, ValidationError
+
+from finetune_api.errors import UserError
+from finetune_api.job import API_VERSION, KIND, NAME_SENTENCE, FineTuneJob, name_is_valid
+from finetune_api.reasons import Reason
+
+CLUSTER_ONLY_FIELDS = (
+    "pod_template",
+    "preparation",
+    "restarts",
+    "suspend",
+    "active_deadline_seconds",
+    "ttl_seconds_after_finished",
+)
+"""Fields that a local run does not use."""
+
+
+class Target(StrEnum):
+    """Where a job is to run."""
+
+    CLUSTER = "cluster"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that the job's owner must change."""
+
+    field: str
+    """Path of the field at fault, such as `spec.data.train[0].uri`; empty for the document."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+def validate(document: object, target: Target) -> FineTuneJob:
+    """The job in `document`, or UserError that names every field at fault."""
+    job, problems = examine(document, target)
+    if job is None:
+        raise UserError(Reason.INVALID_SPEC, "; ".join(map(str, problems)))
+    return job
+
+
+def examine(document: object, target: Target) -> tuple[FineTuneJob | None, list[Problem]]:
+    """The job in `document` and no problem, or no job and all its problems."""
+    if not isinstance(document, dict):
+        return None, [Problem("", "a FineTuneJob is a mapping with metadata and spec")]
+    kind = (document.get("apiVersion"), document.get("kind"))
+    if kind != (API_VERSION, KIND):
+        expected = f"expected apiVersion {API_VERSION} and kind {KIND}, got {kind}"
+        return None, [Problem("", expected)]
+    try:
+        job = FineTuneJob.parse_wire(document)
+    except ValidationError as error:
+        return None, list(_problems(error))
+    problems = []
+    if not name_is_valid(job.metadata.name):
+        problems.append(Problem("metadata.name", NAME_SENTENCE.removeprefix("metadata.name ")))
+    if target is Target.CLUSTER:
+        problems += cluster_problems(job.spec, "spec")
+    return (None if problems else job), problems
+
+
+def unused_locally(job: FineTuneJob) -> list[str]:
+    """Wire names of the fields that the job sets and a local run does not use."""
+    names = [name for name in CLUSTER_ONLY_FIELDS if name in job.spec.model_fields_set]
+    aliases = type(job.spec).model_fields
+    return [str(aliases[name].alias) for name in names]
+
+
+def cluster_problems(model: BaseModel, path: str) -> Iterator[Problem]:
+    """Broken rules that hold only on a cluster, each with the path of its object."""
+    for rule in getattr(model, "CLUSTER_RULES", ()):
+        if not rule.holds(model):
+            yield Problem(path, rule.message)
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        where = f"{path}.{info.alias or name}"
+        for index, item in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(item, BaseModel):
+                yield from cluster_problems(
+                    item, f"{where}[{index}]" if isinstance(value, list) else where
+                )
+
+
+_SENTENCES = {
+    "extra_forbidden": "unknown field; remove it or check its spelling",
+    "missing": "required field is missing",
+    "string_type": 'must be a string; put the value in quotes, for example "2e-4"',
+}
+
+
+def _problems(error: ValidationError) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False, include_input=False):
+        path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ")
+        yield Problem(path.removeprefix("."), _SENTENCES.get(detail["type"], message))

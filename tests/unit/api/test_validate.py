@@ -1,0 +1,193 @@
+"""What a user is told about a job that cannot run."""
+
+from typing import Any
+
+import pytest
+from finetune_api.errors import UserError
+from finetune_api.reasons import Reason
+from finetune_api.validate import Target, examine, unused_locally, validate
+from finetune_api.yamlfile import load_documents
+
+from tests.unit.api.jobs import document, job
+
+
+def problems(made: object, target: Target = Target.CLUSTER) -> list[str]:
+    found, listed = examine(made, target)
+    assert (found is None) == bool(listed)
+    return [str(problem) for problem in listed]
+
+
+def test_the_smallest_job_is_valid() -> None:
+    assert problems(document()) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"bogus": 1}, "spec.bogus: unknown field; remove it or check its spelling"),
+        (
+            {"training": {"learning_rate": "1"}},
+            "spec.training.learning_rate: unknown field; remove it or check its spelling",
+        ),
+        ({"model": {}}, "spec.model.uri: required field is missing"),
+        (
+            {"training": {"epochs": "1", "maxSteps": 5}},
+            "spec.training: give epochs or maxSteps, not both",
+        ),
+        (
+            {"adapter": {"type": "None", "rank": 8}},
+            "spec.adapter: type None trains all weights: "
+            "remove rank, alpha, dropout and targetModules",
+        ),
+        (
+            {
+                "data": {
+                    "train": [{"uri": "s3://d/a"}],
+                    "evaluation": [{"uri": "s3://d/b"}],
+                    "evaluationFraction": "0.1",
+                }
+            },
+            "spec.data: give evaluation rows or evaluationFraction, not both",
+        ),
+        (
+            {"training": {"learningRate": "0"}},
+            "spec.training.learningRate: "
+            'must be a decimal string > 0 and <= 1e9, for example "0.1"',
+        ),
+        ({"method": "DPO"}, "spec.method: Input should be 'SFT'"),
+        (
+            {"podTemplate": {"env": [{"name": "FINETUNE_WORK_DIR", "value": "/x"}]}},
+            "spec.podTemplate.env[0]: the operator sets this variable; S3 keys belong in the "
+            "Secret that storage.credentialsSecretName names",
+        ),
+    ],
+)
+def test_a_problem_names_its_field_and_what_to_write(spec: dict[str, Any], told: str) -> None:
+    assert problems(document(**spec)) == [told]
+
+
+@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize(
+    "name", ["Upper", "1st", "with.dot", "end-", "a" * 41, "under_score", "ünïcode", "line\n"]
+)
+def test_a_name_that_pods_cannot_carry_is_refused(name: str, target: Target) -> None:
+    made = document()
+    made["metadata"]["name"] = name
+    (told,) = problems(made, target)
+    assert told.startswith("metadata.name: must be at most 40 characters: a lower-case letter")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    made = document(bogus=1, adapter={"rank": 0})
+    del made["spec"]["output"]
+    assert [p.partition(":")[0] for p in problems(made)] == [
+        "spec.adapter.rank",
+        "spec.output",
+        "spec.bogus",
+    ]
+
+
+def test_a_bare_number_is_refused_where_a_decimal_string_is_meant() -> None:
+    text = """
+apiVersion: finetune.dev/v1alpha1
+kind: FineTuneJob
+metadata: {name: support-sft}
+spec:
+  method: SFT
+  model: {uri: s3://models/llama}
+  data: {train: [{uri: s3://data/support.jsonl}]}
+  training: {learningRate: %s}
+  output: {uri: s3://artifacts/team-a}
+"""
+    (bare,) = load_documents(text % "2e-4")
+    assert problems(bare) == [
+        'spec.training.learningRate: must be a string; put the value in quotes, for example "2e-4"'
+    ]
+    (quoted,) = load_documents(text % '"2e-4"')
+    assert problems(quoted) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [("1e9", True), ("1.1e9", False), ("1e400", False), ("1e-300", True), ("1e-400", False)],
+)
+def test_bounds_are_compared_as_doubles_as_cel_does(value: str, good: bool) -> None:
+    assert (problems(document(training={"learningRate": value})) == []) is good
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"model": {"uri": "file:///models/llama"}}, "spec.model"),
+        ({"data": {"train": [{"uri": "s3://d/a"}, {"uri": "file:///d/b"}]}}, "spec.data.train[1]"),
+        (
+            {"data": {"train": [{"uri": "s3://d/a"}], "evaluation": [{"uri": "file:///d/b"}]}},
+            "spec.data.evaluation[0]",
+        ),
+        ({"output": {"uri": "file:///results"}}, "spec.output"),
+    ],
+)
+def test_file_addresses_work_only_in_local_runs(spec: dict[str, Any], field: str) -> None:
+    assert problems(document(**spec), Target.LOCAL) == []
+    assert problems(document(**spec)) == [
+        f"{field}: file:// works only in local runs (`finetune run`); "
+        "on a cluster write s3://BUCKET/KEY"
+    ]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["file://relative/path", "file:///", "s3://", "s3:///key", "http://host/x", "s3://b/k?x", "/p"],
+)
+@pytest.mark.parametrize("target", Target)
+def test_an_address_that_leads_nowhere_is_refused(uri: str, target: Target) -> None:
+    (told,) = problems(document(model={"uri": uri}), target)
+    assert told.startswith("spec.model.uri: String should")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [None, [], "text", {}, {"apiVersion": "v1", "kind": "Pod"}, {**document(), "kind": "Other"}],
+)
+def test_another_document_is_refused_in_one_sentence(made: object) -> None:
+    assert len(problems(made)) == 1
+
+
+def test_validate_raises_with_all_problems() -> None:
+    with pytest.raises(UserError, match=r"spec\.bogus.*spec\.bogus2") as caught:
+        validate(document(bogus=1, bogus2=1), Target.CLUSTER)
+    assert caught.value.reason is Reason.INVALID_SPEC
+
+
+def test_fields_that_a_local_run_leaves_out_are_named_when_set() -> None:
+    assert unused_locally(job()) == []
+    made = job(
+        podTemplate={"labels": {"a": "b"}},
+        restarts={"max": 1},
+        suspend=True,
+        ttlSecondsAfterFinished=5,
+        training={"seed": 1},
+    )
+    assert unused_locally(made) == [
+        "podTemplate",
+        "restarts",
+        "suspend",
+        "ttlSecondsAfterFinished",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("amount", "good"),
+    [
+        (8, True),
+        ("8", True),
+        ("500m", True),
+        (-1, False),
+        (True, False),
+        (0.5, False),
+        ("8 GB", False),
+    ],
+)
+def test_a_quantity_may_be_a_bare_whole_number_as_in_a_pod(amount: object, good: bool) -> None:
+    spec = {"resources": {"limits": {"nvidia.com/gpu": amount}}}
+    assert (problems(document(workers=spec)) == []) is good
