@@ -1,0 +1,97 @@
+"""The pointer moves once, conditionally; markers of other recipes are not taken."""
+
+from pathlib import Path
+
+import pytest
+from finetune_api.errors import UserError
+from finetune_api.manifest import Manifest
+from finetune_api.progress import Stage
+from finetune_api.reasons import Reason
+from finetune_api.spec import OnExisting, Storage
+from finetune_api.status import Measurement
+from finetune_trainer.stages.markers import Marker, find_markers
+from finetune_trainer.stages.pointer import check_free, publish_pointer, read_pointer
+from finetune_trainer.storage import Store, open_store
+
+
+@pytest.fixture
+def store() -> Store:
+    return open_store(Storage(), allow_loopback=True)
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return (tmp_path / "job" / "manifest.json").as_uri()
+
+
+def manifest(run: str, recipe: str = "a") -> Manifest:
+    return Manifest(
+        job_uid="uid",
+        run_uri=f"file:///runs/{run}",
+        result_uri=f"file:///runs/{run}/adapter",
+        base_model="base",
+        recipe_hash=recipe * 64,
+        data_hash="d" * 64,
+        versions={},
+        created_at="2026-01-01T00:00:00Z",
+        steps=3,
+        files=[],
+    )
+
+
+def test_the_first_of_two_runs_of_one_recipe_wins_and_the_other_adopts_it(
+    store: Store, uri: str
+) -> None:
+    seen = read_pointer(store, uri)
+    assert seen is None
+    first = publish_pointer(store, uri, manifest("one"), seen, OnExisting.REFUSE)
+    second = publish_pointer(store, uri, manifest("two"), seen, OnExisting.REFUSE)
+    assert second.manifest == manifest("one")
+    assert second.sha256 == first.sha256
+    found = read_pointer(store, uri)
+    assert found == first
+
+
+def test_another_recipe_that_appeared_meanwhile_is_refused_or_replaced_as_told(
+    store: Store, uri: str
+) -> None:
+    publish_pointer(store, uri, manifest("other", recipe="b"), None, OnExisting.REFUSE)
+    with pytest.raises(UserError) as caught:
+        publish_pointer(store, uri, manifest("mine"), None, OnExisting.REFUSE)
+    assert caught.value.reason is Reason.OUTPUT_TAKEN
+    moved = publish_pointer(store, uri, manifest("mine"), None, OnExisting.REPLACE)
+    assert read_pointer(store, uri) == moved
+    assert moved.manifest == manifest("mine")
+
+
+def test_what_is_no_manifest_is_taken_too_unless_it_may_be_replaced(store: Store, uri: str) -> None:
+    store.write(uri, b"{}")
+    seen = read_pointer(store, uri)
+    assert seen is not None
+    assert seen.manifest is None
+    with pytest.raises(UserError, match="onExisting"):
+        check_free(seen, uri, OnExisting.REFUSE)
+    check_free(seen, uri, OnExisting.REPLACE)
+    publish_pointer(store, uri, manifest("mine"), seen, OnExisting.REPLACE)
+    replaced = read_pointer(store, uri)
+    assert replaced is not None
+    assert replaced.manifest == manifest("mine")
+
+
+def test_the_youngest_marker_of_the_same_recipe_counts(store: Store, tmp_path: Path) -> None:
+    root = tmp_path.as_uri()
+    for run, recipe, loss in (("r1", "a", "3"), ("r2", "a", "2"), ("r3", "b", "1")):
+        marker = Marker(
+            stage=Stage.BASELINE,
+            recipe_hash=recipe * 64,
+            data_hash="d" * 64,
+            run_uri=f"{root}/{run}",
+            measurement=Measurement(cross_entropy=loss),
+        )
+        text = marker.model_dump_json(by_alias=True).encode()
+        store.write(f"{root}/{run}/stages/Baseline.json", text)
+    store.write(f"{root}/r4/stages/Training.json", b"not JSON")
+    uris = [info.uri for info in store.list(root)]
+    found = find_markers(store, uris, ("a" * 64, "d" * 64))
+    assert set(found) == {Stage.BASELINE}
+    assert found[Stage.BASELINE].measurement == Measurement(cross_entropy="2")

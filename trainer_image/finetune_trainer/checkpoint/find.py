@@ -1,0 +1,96 @@
+"""Finds the newest checkpoint that a run can go on from."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_api.errors import UserError
+from finetune_api.layout import CHECKPOINT_MANIFEST
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from finetune_trainer.checkpoint.header import (
+    CHECKPOINT_VERSION,
+    METRICS_FILE,
+    STATE_FILE,
+    CheckpointHeader,
+    file_record,
+)
+from finetune_trainer.checkpoint.state import Tensors
+from finetune_trainer.storage import PreconditionFailed, Store
+
+_PATH = re.compile(rf"/([^/]+)/checkpoints/step-(\d{{8,}})/{re.escape(CHECKPOINT_MANIFEST)}$")
+_HEADER_LIMIT = 2**20
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint, checked against its digests."""
+
+    uri: str
+    header: CheckpointHeader
+    tensors: Tensors
+    metrics: bytes
+
+
+def newest(
+    store: Store,
+    uris: list[str],
+    scratch: Path,
+    *,
+    hashes: tuple[str, str],
+    accepts: Callable[[CheckpointHeader, Tensors], bool],
+    warn: Callable[[str], None],
+) -> Found | None:
+    """The checkpoint with the most steps of this recipe on this data, or None.
+
+    Args:
+        uris: addresses of objects, among them the checkpoints' headers.
+        scratch: folder to download to.
+        hashes: (recipe hash, data hash) that it must carry.
+        accepts: whether header and tensors belong to the model at hand.
+        warn: told of each checkpoint that is passed over because it is damaged.
+    """
+    for uri in _headers(uris):
+        header = _read_header(store, uri)
+        if header is None or (header.recipe_hash, header.data_hash) != hashes:
+            continue
+        folder = uri.rpartition("/")[0]
+        loaded = _load(store, folder, header, scratch / "resume")
+        if loaded is not None and accepts(header, loaded[0]):
+            return Found(folder, header, *loaded)
+        warn(f"checkpoint {folder} is damaged; looking for an older one")
+    return None
+
+
+def _headers(uris: list[str]) -> Iterator[str]:
+    """Headers, the most steps first; of equal steps the youngest run's first."""
+    matches = ((_PATH.search(uri), uri) for uri in uris)
+    keyed = [((int(m[2]), m[1]), uri) for m, uri in matches if m]
+    return (uri for _, uri in sorted(keyed, reverse=True))
+
+
+def _read_header(store: Store, uri: str) -> CheckpointHeader | None:
+    try:
+        header = CheckpointHeader.model_validate_json(store.read(uri, _HEADER_LIMIT))
+    except (ValidationError, UserError):
+        return None
+    return header if header.version == CHECKPOINT_VERSION else None
+
+
+def _load(
+    store: Store, folder: str, header: CheckpointHeader, scratch: Path
+) -> tuple[Tensors, bytes] | None:
+    """Tensors and metrics, or None where a file is missing or not what the header says."""
+    if {record.path for record in header.files} != {STATE_FILE, METRICS_FILE}:
+        return None
+    try:
+        for record in header.files:
+            store.download(f"{folder}/{record.path}", scratch / record.path)
+            if file_record(scratch, record.path) != record:
+                return None
+        return load_file(scratch / STATE_FILE), (scratch / METRICS_FILE).read_bytes()
+    except (UserError, PreconditionFailed, SafetensorError):
+        return None

@@ -1,0 +1,49 @@
+"""checkpoint.json: what a checkpoint holds, written after all of it."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+from finetune_api.fields import ApiModel
+from finetune_api.manifest import ManifestFile
+from finetune_api.status import Digest
+from pydantic import Field
+
+CHECKPOINT_VERSION = 1
+STATE_FILE = "state.safetensors"
+METRICS_FILE = "metrics.jsonl"
+
+
+class CheckpointHeader(ApiModel):
+    """A training run after `step` steps.
+
+    Of randomness nothing is kept: it is a function of the seed, the step and the rank.
+    """
+
+    version: int = CHECKPOINT_VERSION
+    step: Annotated[int, Field(ge=0)]
+    """Optimizer steps done, skipped ones included."""
+    applied_steps: Annotated[int, Field(ge=0)]
+    """Steps that moved the parameters: AdamW's step count."""
+    total_steps: Annotated[int, Field(ge=1)]
+    """Steps of the whole run."""
+    epoch: float
+    """Passes over the rows."""
+    world_size: Annotated[int, Field(ge=1)]
+    """Processes that trained; resuming with as many gives equal bits."""
+    recipe_hash: Digest
+    data_hash: Digest
+    files: list[ManifestFile]
+    """Paths relative to the checkpoint's folder."""
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps whose loss or gradient was not finite."""
+        return self.step - self.applied_steps
+
+
+def file_record(folder: Path, path: str) -> ManifestFile:
+    """Size and SHA-256 of `folder`/`path`."""
+    with (folder / path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ManifestFile(path=path, size=(folder / path).stat().st_size, sha256=digest)

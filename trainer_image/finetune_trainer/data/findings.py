@@ -1,0 +1,96 @@
+"""What is found wrong while rows are read, and when it is too much."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from finetune_api.errors import UserError
+from finetune_api.reasons import Reason
+from finetune_api.spec import DataChecks
+from finetune_api.status import RowError
+
+from finetune_trainer.data.faults import InvalidRow
+
+MAX_ERRORS_KEPT = 20
+
+
+@dataclass
+class Findings:
+    """Counts over all sources; only the first rows at fault are kept."""
+
+    rows: int = 0
+    """Rows read, bad ones included."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """Invalid rows by kind."""
+    errors: list[RowError] = field(default_factory=list)
+    """The first invalid rows."""
+    too_long: int = 0
+    """Rows longer than training.sequenceLength."""
+    too_long_rows: list[RowError] = field(default_factory=list)
+    """The first of them."""
+    longest: int = 0
+    """Tokens of the longest row, dropped or not."""
+    special_text: int = 0
+    """Rows whose text spells a special token."""
+    special_rows: list[str] = field(default_factory=list)
+    """ADDRESS:ROW of the first of them."""
+
+    @property
+    def invalid(self) -> int:
+        """Rows that cannot be trained on."""
+        return self.faults.total()
+
+    def add_invalid(self, uri: str, row: int, fault: InvalidRow) -> None:
+        """Count an invalid row."""
+        self.faults[fault.fault] += 1
+        if len(self.errors) < MAX_ERRORS_KEPT:
+            error = RowError(file=uri, row=row, field=fault.field, message=fault.message)
+            self.errors.append(error)
+
+    def add_too_long(self, uri: str, row: int, tokens: int, limit: int) -> None:
+        """Count a row of `tokens` tokens where `limit` are allowed."""
+        self.too_long += 1
+        if len(self.too_long_rows) < MAX_ERRORS_KEPT:
+            message = f"{tokens} tokens; training.sequenceLength is {limit}"
+            self.too_long_rows.append(RowError(file=uri, row=row, message=message))
+
+    def add_special_text(self, uri: str, row: int) -> None:
+        """Count a row whose text spells a special token."""
+        self.special_text += 1
+        if len(self.special_rows) < MAX_ERRORS_KEPT:
+            self.special_rows.append(f"{uri}:{row}")
+
+    def problem(self, checks: DataChecks, sequence_length: int) -> UserError | None:
+        """The error to end with when more rows are bad than `checks` allows."""
+        if self.invalid > checks.max_invalid_rows:
+            return self._invalid_problem(checks.max_invalid_rows)
+        read = self.rows - self.invalid
+        if read and Decimal(self.too_long) > Decimal(checks.max_too_long_share) * read:
+            return self._length_problem(checks.max_too_long_share, read, sequence_length)
+        return None
+
+    def first_errors(self, problem: UserError | None) -> list[RowError] | None:
+        """Rows to show: the invalid ones, or the long ones when these are why it ends."""
+        too_long = problem is not None and not self.errors
+        return (self.too_long_rows if too_long else self.errors) or None
+
+    def _invalid_problem(self, allowed: int) -> UserError:
+        first = self.errors[0]
+        column = f"{first.field}: " if first.field else ""
+        rows = "1 row is" if self.invalid == 1 else f"{self.invalid} rows are"
+        return UserError(
+            Reason.INVALID_DATA,
+            f"{rows} invalid and {allowed} are allowed (data.checks.maxInvalidRows); the first: "
+            f"{column}{first.message}",
+            where=f"{first.file}:{first.row}",
+        )
+
+    def _length_problem(self, share: str, read: int, limit: int) -> UserError:
+        first = self.too_long_rows[0]
+        return UserError(
+            Reason.INVALID_DATA,
+            f"{self.too_long} of {read} rows are longer than training.sequenceLength {limit}; "
+            f"the longest has {self.longest} tokens and the share {share} is allowed "
+            "(data.checks.maxTooLongShare). Raise the length, shorten the rows or allow more",
+            where=f"{first.file}:{first.row}",
+        )

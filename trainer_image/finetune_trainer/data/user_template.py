@@ -1,0 +1,45 @@
+"""The Jinja template that makes the user's turn of an Instruction row."""
+
+from finetune_api.errors import UserError
+from finetune_api.reasons import Reason
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from finetune_trainer.data.faults import Fault, InvalidRow
+
+MAX_RENDERED = 16 * 2**20
+"""Characters of one rendered turn."""
+
+
+class UserTemplate:
+    """`data.train[].template`, rendered in a sandbox over instruction and context."""
+
+    def __init__(self, source: str, where: str) -> None:
+        """Raises UserError InvalidSpec when `source` is no Jinja template; `where` names it."""
+        environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+        )
+        try:
+            self._template = environment.from_string(source)
+        except TemplateSyntaxError as error:
+            raise UserError(
+                Reason.INVALID_SPEC,
+                f"is not a Jinja template (line {error.lineno}: {error.message})",
+                where=where,
+            ) from error
+
+    def render(self, instruction: str, context: str) -> str:
+        """The user's turn. Raises InvalidRow."""
+        try:
+            text = self._template.render(instruction=instruction, context=context)
+        except TemplateError as error:
+            message = f"the template fails on this row: {error.message or type(error).__name__}"
+            raise InvalidRow(Fault.TEMPLATE, message, "template") from error
+        except (ArithmeticError, LookupError, TypeError, ValueError, OverflowError) as error:
+            message = f"the template fails on this row: {type(error).__name__}"
+            raise InvalidRow(Fault.TEMPLATE, message, "template") from error
+        if not text.strip():
+            raise InvalidRow(Fault.EMPTY, "the template gives no text for this row", "template")
+        if len(text) > MAX_RENDERED:
+            raise InvalidRow(Fault.TEMPLATE, "the template gives too much text", "template")
+        return text

@@ -1,0 +1,170 @@
+"""What the ranks of a run say to each other.
+
+Two channels: the process group (NCCL on accelerators, gloo on CPUs) carries gradients and
+tensors; a gloo group and the key-value store carry small facts, so that a question to the other
+ranks never waits for a device.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch._C._distributed_c10d import Store
+
+from finetune_trainer.engine.interrupt import StopFlag, interrupted
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""A collective that takes longer means a peer that hangs."""
+_STOP_KEY = "finetune/stop"
+_POLL_SECONDS = 0.1
+_PEER_PHRASES = (
+    "gloo",
+    "nccl",
+    "connection closed by peer",
+    "connection reset",
+    "connection refused",
+    "broken pipe",
+    "timed out waiting",
+    "tcpstore",
+)
+
+
+class Comm:
+    """This rank's place among all, and how it talks to them."""
+
+    def __init__(
+        self, *, rank: int, world_size: int, local_rank: int, device: torch.device, stop: StopFlag
+    ) -> None:
+        self.rank = rank
+        self.world_size = world_size
+        self.local_rank = local_rank
+        self.device = device
+        self.stop = stop
+        self._store: Store | None = None
+        self._control: dist.ProcessGroup | None = None
+
+    @classmethod
+    def alone(cls, stop: StopFlag | None = None) -> "Comm":
+        """One process without a group, on the CPU."""
+        return cls(
+            rank=0,
+            world_size=1,
+            local_rank=0,
+            device=torch.device("cpu"),
+            stop=stop or StopFlag(),
+        )
+
+    @classmethod
+    def from_environment(cls, stop: StopFlag) -> "Comm":
+        """Join the group that the elastic agent's variables describe."""
+        local_rank = int(os.environ["LOCAL_RANK"])
+        device = torch.device("cpu")
+        if torch.cuda.is_available():
+            device = torch.device("cuda", local_rank)
+            torch.cuda.set_device(device)
+        comm = cls(
+            rank=int(os.environ["RANK"]),
+            world_size=int(os.environ["WORLD_SIZE"]),
+            local_rank=local_rank,
+            device=device,
+            stop=stop,
+        )
+        comm._join()
+        return comm
+
+    def _join(self) -> None:
+        on_device = self.device.type == "cuda"
+        dist.init_process_group(
+            "nccl" if on_device else "gloo",
+            timeout=COLLECTIVE_TIMEOUT,
+            device_id=self.device if on_device else None,
+        )
+        self._control = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+        self._store = dist.distributed_c10d._get_default_store()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, the one that writes and speaks."""
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sums over all ranks, computed in float64 on the host."""
+        if self._control is None:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, group=self._control)
+        return [float(value) for value in tensor]
+
+    def agree_to_stop(self, values: Sequence[float] = ()) -> tuple[bool, list[float]]:
+        """Whether any rank was asked to stop, and the sums of `values`, in one message.
+
+        Collective: all ranks get the same answer at the same point of their work.
+        """
+        *sums, asked = self.sum([*values, float(self.stop.is_set)])
+        return asked > 0, sums
+
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite `tensors` with rank 0's."""
+        if self._control is not None and self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def share(self, key: str, value: Any = None) -> Any:
+        """Rank 0's JSON `value` for `key`; the others wait for it, or for a request to stop.
+
+        Raises InterruptedRunError.
+        """
+        if self.is_first:
+            self.put(key, value)
+            return value
+        return self.get(key)
+
+    def put(self, key: str, value: Any) -> None:
+        """Tell all ranks `value` under `key`; each key is used once."""
+        if self._store is not None:
+            self._store.set(f"finetune/{key}", json.dumps(value))
+
+    def get(self, key: str) -> Any:
+        """Wait for a value under `key`. Raises InterruptedRunError when asked to stop."""
+        assert self._store is not None
+        while not self._store.check([f"finetune/{key}"]):
+            self.check_stop()
+            time.sleep(_POLL_SECONDS)
+        return json.loads(self._store.get(f"finetune/{key}"))
+
+    def check_stop(self) -> None:
+        """Between pieces of work outside of steps: raise InterruptedRunError if any rank was
+        asked to stop."""
+        if self.stop_is_known():
+            raise interrupted("no step was under way")
+
+    def stop_is_known(self) -> bool:
+        """Whether this rank, or one that said so through the store, was asked to stop."""
+        if self.stop.is_set:
+            if self._store is not None:
+                self._store.set(_STOP_KEY, "1")
+            return True
+        return self._store is not None and self._store.check([_STOP_KEY])
+
+    def meet(self) -> None:
+        """Wait until all ranks are here."""
+        if self._control is not None:
+            dist.barrier(group=self._control)
+
+    def leave(self) -> None:
+        """Tear the groups down, if there are any."""
+        if self._control is not None:
+            dist.destroy_process_group()
+
+
+def is_peer_loss(error: BaseException) -> bool:
+    """Whether `error` says that another rank, or the way to it, is gone."""
+    if isinstance(error, dist.DistBackendError | dist.DistNetworkError | dist.DistStoreError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PEER_PHRASES)

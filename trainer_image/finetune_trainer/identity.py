@@ -1,0 +1,60 @@
+"""What makes two preparations, and two results, the same."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from finetune_api.hashing import canonical_digest, recipe_hash
+from finetune_api.spec import DataSource, FineTuneJobSpec
+
+from finetune_trainer.data.chat import Chat
+from finetune_trainer.data.corpus import LocalSource
+from finetune_trainer.model_check import CheckedModel
+from finetune_trainer.prepared import PREPARED_VERSION
+from finetune_trainer.version import TRAINER_VERSION
+
+
+def data_digest(
+    spec: FineTuneJobSpec,
+    train: Sequence[LocalSource],
+    evaluation: Sequence[LocalSource],
+    tokenizer_digest: str,
+    chat: Chat,
+) -> str:
+    """Equal exactly when the same rows become the same tokens in the same splits.
+
+    Over the content of the sources and how they are read, the tokenizer, the chat template, the
+    length limit, what decides the split, the checks, and the version of this code. Addresses
+    are no part of it.
+    """
+    return canonical_digest(
+        {
+            "version": PREPARED_VERSION,
+            "train": [_read_as(local) for local in train],
+            "evaluation": [_read_as(local) for local in evaluation],
+            "tokenizer": tokenizer_digest,
+            "template": chat.template_for(),
+            "sequenceLength": spec.training.sequence_length,
+            "seed": spec.training.seed,
+            "evaluationFraction": spec.data.evaluation_fraction,
+            "checks": spec.data.checks.to_wire(),
+        }
+    )
+
+
+def recipe_digest(
+    spec: FineTuneJobSpec, model: CheckedModel, sources: Sequence[LocalSource]
+) -> str:
+    """The recipe hash, with content digests in place of the addresses of model and data."""
+    digests = {local.source.uri: local.sha256 for local in sources}
+    digests[spec.model.uri] = model.digest
+    return recipe_hash(spec, digests, TRAINER_VERSION)
+
+
+def _read_as(local: LocalSource) -> dict[str, Any]:
+    source: DataSource = local.source
+    return {
+        "sha256": local.sha256,
+        "format": source.format.value,
+        "fields": source.fields,
+        "template": source.template,
+    }

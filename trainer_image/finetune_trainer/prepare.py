@@ -1,0 +1,295 @@
+"""`finetune_trainer prepare`: from a run file to tokens in S3, on CPUs.
+
+    output writable -> model -> sources -> hashes -> published already? prepared already?
+    -> rows -> tokens -> splits -> report -> upload
+
+Whatever is wrong with the job, its model or its rows ends here, before an accelerator is taken.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import tempfile
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from finetune_api.errors import FineTuneError, InternalError, InterruptedRunError, UserError
+from finetune_api.exits import Outcome, exit_code
+from finetune_api.layout import JobLayout
+from finetune_api.messages import PrepareMessage, encode
+from finetune_api.reasons import Reason
+from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE, RunFile
+from finetune_api.spec import DataSource
+from finetune_api.status import DataStatus, OutputStatus, PreparedStatus
+from pydantic import ValidationError
+
+from finetune_trainer.data.chat import Chat
+from finetune_trainer.data.corpus import CorpusReader, LocalSource, Say
+from finetune_trainer.data.report import REPORT_FILE, DataReport, accepted_report, refused_report
+from finetune_trainer.data.samples import sample_rows
+from finetune_trainer.data.split import choose_held_out, held_out_target
+from finetune_trainer.data.table import RowTable, select_rows
+from finetune_trainer.identity import data_digest, recipe_digest
+from finetune_trainer.model_check import CheckedModel, check_model
+from finetune_trainer.prepared import (
+    PreparedMetadata,
+    PreparedSplit,
+    find_prepared,
+    upload_prepared,
+    write_prepared,
+)
+from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
+from finetune_trainer.storage import PreconditionFailed, Store, open_store
+
+MAX_MESSAGE = 2048
+MAX_WHERE = 512
+_MARKER_FILE = "prepare.json"
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """All that a preparation depends on, on this machine."""
+
+    model: CheckedModel
+    chat: Chat
+    train: list[LocalSource]
+    evaluation: list[LocalSource]
+    status: PreparedStatus
+    """Where the tokens will lie."""
+
+
+class RefusedDataError(UserError):
+    """The rows are refused; what was counted goes along."""
+
+    def __init__(self, problem: UserError, data: DataStatus) -> None:
+        super().__init__(problem.reason, problem.message, where=problem.where)
+        self.data = data
+
+
+def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> PrepareMessage:
+    """Prepare the data of `run`, using `work` as scratch space.
+
+    Raises FineTuneError; with rows at fault a RefusedDataError, whose report is uploaded.
+    """
+    layout = JobLayout.of(run.spec.output.uri, run.job)
+    _check_output(store, layout)
+    with tempfile.TemporaryDirectory(dir=work, prefix="prepare-") as folder:
+        inputs = _gather(run, layout, Path(folder), store, say)
+        published = read_pointer(store, layout.manifest)
+        if published is not None and _is_of(published, inputs.status):
+            return _adopted_message(published, inputs.status)
+        check_free(published, layout.manifest, run.spec.output.on_existing)
+        metadata = find_prepared(store, inputs.status.uri)
+        if metadata is not None:
+            say(f"already prepared: {inputs.status.uri}")
+        else:
+            metadata = _make(run, layout, inputs, Path(folder), store, say)
+    return PrepareMessage(
+        outcome=Outcome.DONE,
+        reason=Reason.DATA_READY,
+        message=f"{metadata.counts.rows} training rows, {metadata.counts.tokens} tokens",
+        prepared=inputs.status,
+        data=metadata.counts,
+    )
+
+
+def prepare_main(run_file: Path) -> int:
+    """The process: load, prepare, write the termination message, return the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        message = _run_file_message(run_file)
+    except FineTuneError as error:
+        message = _failure_message(error)
+    except Exception as error:  # noqa: BLE001 - the edge where a fault of ours becomes a status
+        message = _failure_message(_internal(error))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is known; only telling it is left
+    log = os.environ.get(TERMINATION_LOG_VARIABLE)
+    if log:
+        Path(log).write_bytes(encode(message))
+    where = f"{message.where}: " if message.where else ""
+    print(f"{message.outcome.value} {message.reason.value}: {where}{message.message}", flush=True)
+    return int(exit_code(message.outcome))
+
+
+def _run_file_message(run_file: Path) -> PrepareMessage:
+    try:
+        run = RunFile.load(run_file)
+    except (OSError, ValueError, ValidationError) as error:
+        raise InternalError(
+            Reason.INTERNAL_ERROR,
+            f"the run file cannot be read ({type(error).__name__})",
+            where=str(run_file),
+        ) from error
+    work = Path(os.environ.get(WORK_DIR_VARIABLE) or tempfile.gettempdir())
+    work.mkdir(parents=True, exist_ok=True)
+    store = open_store(run.spec.storage, allow_loopback=run.allow_loopback)
+    return run_prepare(run, work, store, _say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise InterruptedRunError(Reason.INTERRUPTED, "asked to stop while preparing; run it again")
+
+
+def _internal(error: Exception) -> InternalError:
+    """Rows may stand in an exception's text, so only its kind and place are told."""
+    traceback.print_tb(error.__traceback__)
+    return InternalError(
+        Reason.INTERNAL_ERROR, f"preparation failed with {type(error).__name__}; see the log"
+    )
+
+
+def _failure_message(error: FineTuneError) -> PrepareMessage:
+    return PrepareMessage(
+        outcome=error.outcome,
+        reason=error.reason,
+        message=error.message[:MAX_MESSAGE],
+        where=error.where[:MAX_WHERE] if error.where else None,
+        data=error.data if isinstance(error, RefusedDataError) else None,
+    )
+
+
+def _is_of(published: Pointer, status: PreparedStatus) -> bool:
+    """Whether what is published is what this job would compute."""
+    return published.is_of((status.recipe_hash, status.data_hash))
+
+
+def _adopted_message(published: Pointer, status: PreparedStatus) -> PrepareMessage:
+    manifest = published.manifest
+    assert manifest is not None  # or its hashes would not be known
+    return PrepareMessage(
+        outcome=Outcome.DONE,
+        reason=Reason.ALREADY_PUBLISHED,
+        message="the same recipe on the same data is published",
+        prepared=status,
+        adopted=OutputStatus(
+            uri=manifest.result_uri,
+            manifest_sha256=published.sha256,
+            base_model=manifest.base_model,
+        ),
+        adopted_evaluation=manifest.evaluation,
+    )
+
+
+def _check_output(store: Store, layout: JobLayout) -> None:
+    """Write a marker as results will be written, so that a wrong bucket or key shows now."""
+    try:
+        store.write(f"{layout.runs}/{layout.uid8}/{_MARKER_FILE}", b"{}\n", if_absent=True)
+    except PreconditionFailed:
+        return  # an earlier preparation of this job wrote it
+
+
+def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Say) -> _Inputs:
+    """Check the model, fetch the sources and compute the hashes."""
+    spec = run.spec
+    say(f"checking the model {spec.model.uri}")
+    model = check_model(store, spec.model.uri, folder / "model", spec.training.sequence_length)
+    chat = Chat(model.tokenizer)
+    train = _fetch(store, spec.data.train, folder / "train", say)
+    evaluation = _fetch(store, spec.data.evaluation or [], folder / "evaluation", say)
+    data_hash = data_digest(spec, train, evaluation, model.tokenizer_digest, chat)
+    status = PreparedStatus(
+        uri=layout.prepared(data_hash),
+        data_hash=data_hash,
+        recipe_hash=recipe_digest(spec, model, [*train, *evaluation]),
+    )
+    return _Inputs(model, chat, train, evaluation, status)
+
+
+def _fetch(
+    store: Store, sources: Sequence[DataSource], folder: Path, say: Say
+) -> list[LocalSource]:
+    fetched = []
+    for index, source in enumerate(sources):
+        path = folder / str(index)
+        say(f"fetching {source.uri}")
+        store.download(source.uri, path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        fetched.append(LocalSource(source, path, sha256))
+    return fetched
+
+
+def _make(
+    run: RunFile, layout: JobLayout, inputs: _Inputs, folder: Path, store: Store, say: Say
+) -> PreparedMetadata:
+    """Read the rows, make the tokens, upload them and the report."""
+    reader = CorpusReader(inputs.chat, run.spec.training.sequence_length, say)
+    try:
+        rows = reader.read(inputs.train)
+        given = reader.read(inputs.evaluation) if inputs.evaluation else None
+    except UserError as error:
+        raise _refuse(reader, error, store, layout) from error
+    problem = reader.findings.problem(run.spec.data.checks, run.spec.training.sequence_length)
+    train, evaluation = _split(run, rows, given)
+    if problem is None and not len(train):
+        problem = UserError(
+            Reason.INVALID_DATA, "no training row is left", where=run.spec.data.train[0].uri
+        )
+    if problem is not None:
+        raise _refuse(reader, problem, store, layout)
+    report = accepted_report(reader.findings, reader.sources, train, evaluation, inputs.chat)
+    _write_report(store, report, f"{inputs.status.uri}/{REPORT_FILE}")
+    metadata = PreparedMetadata(
+        data_hash=inputs.status.data_hash,
+        tokenizer_digest=inputs.model.tokenizer_digest,
+        chat_template=inputs.chat.published_template,
+        sequence_length=run.spec.training.sequence_length,
+        counts=DataStatus(
+            rows=len(train),
+            evaluation_rows=len(evaluation),
+            dropped=reader.findings.invalid + reader.findings.too_long,
+            tokens=len(train.tokens),
+            report_uri=f"{inputs.status.uri}/{REPORT_FILE}",
+            first_errors=reader.findings.first_errors(None),
+        ),
+        evaluation_tokens=len(evaluation.tokens),
+        sources=reader.sources,
+        samples=sample_rows(
+            evaluation, [*inputs.train, *inputs.evaluation], reader.shapes, inputs.chat
+        ),
+    )
+    say(f"{len(train)} training rows, {len(evaluation)} held out, {len(train.tokens)} tokens")
+    metadata = write_prepared(folder / "prepared", train, evaluation, metadata)
+    upload_prepared(store, folder / "prepared", inputs.status.uri)
+    return metadata
+
+
+def _split(
+    run: RunFile, rows: RowTable, given: RowTable | None
+) -> tuple[PreparedSplit, PreparedSplit]:
+    """(training rows, held-out rows)."""
+    train = rows.to_split()
+    if given is not None:
+        return train, given.to_split()
+    target = held_out_target(len(train), run.spec.data.evaluation_fraction)
+    held_out = choose_held_out(train.group_ids, target, run.spec.training.seed)
+    return select_rows(train, np.logical_not(held_out)), select_rows(train, held_out)
+
+
+def _refuse(
+    reader: CorpusReader, problem: UserError, store: Store, layout: JobLayout
+) -> RefusedDataError:
+    findings = reader.findings
+    report = refused_report(findings, reader.sources, str(problem))
+    _write_report(store, report, layout.data_report())
+    dropped = findings.invalid + findings.too_long
+    data = DataStatus(
+        rows=findings.rows - dropped,
+        dropped=dropped,
+        report_uri=layout.data_report(),
+        first_errors=findings.first_errors(problem),
+    )
+    return RefusedDataError(problem, data)
+
+
+def _write_report(store: Store, report: DataReport, uri: str) -> None:
+    store.write(uri, json.dumps(report.to_wire(), ensure_ascii=False, indent=1).encode())

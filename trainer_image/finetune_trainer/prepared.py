@@ -1,0 +1,264 @@
+"""Prepared data: tokens, loss spans and origins of rows, as they lie in S3 and on disk.
+
+    prepared/HASH/train.safetensors        one split, the arrays of `PreparedSplit`
+    prepared/HASH/evaluation.safetensors   the other; it may hold no rows
+    prepared/HASH/report.json              the data report, for people
+    prepared/HASH/prepared.json            `PreparedMetadata`, written last: it commits the rest
+
+Arrays are little-endian and read without a copy: processes of one machine share the pages.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from finetune_api.errors import InfrastructureError
+from finetune_api.fields import ApiModel
+from finetune_api.reasons import Reason
+from finetune_api.status import DataStatus, Digest
+from pydantic import Field, ValidationError
+from safetensors.numpy import save_file
+
+from finetune_trainer.storage import Store
+
+PREPARED_VERSION = 1
+"""Of the format and of the code that makes tokens from rows; part of the data hash."""
+METADATA_FILE = "prepared.json"
+TRAIN_FILE = "train.safetensors"
+EVALUATION_FILE = "evaluation.safetensors"
+MAX_SAMPLES = 20
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """R rows with T tokens and S loss spans in all; every array is read-only.
+
+    A span is a half-open range of token positions inside its row. Label tokens are those
+    inside spans: the model learns to predict them from the tokens before them.
+    """
+
+    tokens: Int32
+    """[T] token ids, row after row."""
+    row_offsets: Int64
+    """[R + 1] where each row begins in `tokens`; the last is T."""
+    span_starts: Int32
+    """[S] first position of each span, counted from the start of its row."""
+    span_ends: Int32
+    """[S] position after each span."""
+    span_offsets: Int64
+    """[R + 1] where each row's spans begin; the last is S."""
+    source_rows: Int64
+    """[R] line of the JSONL file, or position in the JSON array, from 1."""
+    source_files: Int32
+    """[R] index into `PreparedMetadata.sources`."""
+    group_ids: Int64
+    """[R] equal for rows with an equal prompt."""
+
+    def __len__(self) -> int:
+        """R."""
+        return len(self.row_offsets) - 1
+
+    def row(self, index: int) -> tuple[Int32, Int32]:
+        """(tokens [L], spans [N, 2]) of row `index`."""
+        begin, end = self.row_offsets[index], self.row_offsets[index + 1]
+        first, last = self.span_offsets[index], self.span_offsets[index + 1]
+        spans = np.stack([self.span_starts[first:last], self.span_ends[first:last]], axis=1)
+        return self.tokens[begin:end], spans
+
+    @cached_property
+    def lengths(self) -> Int64:
+        """[R] tokens of each row."""
+        return np.diff(self.row_offsets)
+
+    @cached_property
+    def label_counts(self) -> Int64:
+        """[R] label tokens of each row.
+
+        A label at position 0 has nothing before it and is never inside a span.
+        """
+        sizes = (self.span_ends - self.span_starts).astype(np.int64)
+        total: Int64 = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        counts: Int64 = total[self.span_offsets[1:]] - total[self.span_offsets[:-1]]
+        return counts
+
+
+class SourceInfo(ApiModel):
+    """A file that rows came from."""
+
+    uri: str
+    sha256: Digest
+    """Digest of its bytes."""
+    shape: str
+    """What its rows were read as, for example "Messages (ShareGPT: conversations)"."""
+    rows: int
+    """Rows in it, bad ones included."""
+
+
+class SampleRow(ApiModel):
+    """A held-out row, as text: to ask the model and compare its answer."""
+
+    prompt_messages: list[dict[str, Any]]
+    """The turns before the last answer, as a chat template takes them."""
+    prompt_text_rendered: str
+    """The same as the model reads it, ready for generation; tokenise it with
+    add_special_tokens=False."""
+    answer_reference: str
+    """The answer in the data."""
+
+
+class FileInfo(ApiModel):
+    """One of the array files."""
+
+    size: Annotated[int, Field(ge=0)]
+    """Bytes."""
+    sha256: Digest
+
+
+class PreparedMetadata(ApiModel):
+    """prepared.json."""
+
+    version: int = PREPARED_VERSION
+    data_hash: Digest
+    tokenizer_digest: Digest
+    """Of the tokenizer's files."""
+    chat_template: str | None = None
+    """The template that rows were rendered with when the tokenizer has none of its own: to be
+    published with the result as chat_template.jinja. None: the tokenizer's own was used."""
+    sequence_length: int
+    """Longest row that was kept, in tokens, at most."""
+    counts: DataStatus
+    """Rows kept and dropped, tokens, first errors."""
+    evaluation_tokens: int
+    """Tokens of the held-out rows."""
+    sources: list[SourceInfo]
+    """Files, the training ones first; PreparedSplit.source_files counts them from 0."""
+    samples: list[SampleRow]
+    """Up to 20 held-out rows."""
+    files: dict[str, FileInfo] = Field(default_factory=dict)
+    """The array files by name."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that the preparation hands to training."""
+
+    train: PreparedSplit
+    evaluation: PreparedSplit
+    """Held-out rows; may be empty."""
+    metadata: PreparedMetadata
+
+
+def write_prepared(
+    folder: Path, train: PreparedSplit, evaluation: PreparedSplit, metadata: PreparedMetadata
+) -> PreparedMetadata:
+    """Write the three files into `folder`; returns `metadata` with sizes and digests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, split in ((TRAIN_FILE, train), (EVALUATION_FILE, evaluation)):
+        arrays = {field.name: getattr(split, field.name) for field in fields(split)}
+        save_file(arrays, folder / name)
+        files[name] = _file_info(folder / name)
+    complete = metadata.model_copy(update={"files": files})
+    text = json.dumps(complete.to_wire(), ensure_ascii=False, indent=1)
+    (folder / METADATA_FILE).write_text(text, encoding="utf-8")
+    return complete
+
+
+def upload_prepared(store: Store, folder: Path, uri: str) -> None:
+    """Upload what `write_prepared` wrote, the file that commits it last."""
+    for name in (TRAIN_FILE, EVALUATION_FILE, METADATA_FILE):
+        store.upload(folder / name, f"{uri}/{name}")
+
+
+def find_prepared(store: Store, uri: str) -> PreparedMetadata | None:
+    """Metadata of prepared data at `uri`; None when it is missing, incomplete or unreadable."""
+    if store.stat(f"{uri}/{METADATA_FILE}") is None:
+        return None
+    text = store.read(f"{uri}/{METADATA_FILE}")
+    try:
+        metadata = parse_metadata(text, uri)
+    except InfrastructureError:
+        return None  # made anew, over it
+    for name, info in metadata.files.items():
+        found = store.stat(f"{uri}/{name}")
+        if found is None or found.size != info.size:
+            return None
+    return metadata
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """Read prepared data that was downloaded to `folder`.
+
+    Raises InfrastructureError (StorageUnavailable) when a file is not what was written, so that
+    another attempt downloads it anew.
+    """
+    metadata = parse_metadata((folder / METADATA_FILE).read_bytes(), str(folder))
+    for name, info in metadata.files.items():
+        if _file_info(folder / name) != info:
+            raise _damaged(str(folder / name))
+    return Prepared(
+        _read_split(folder / TRAIN_FILE), _read_split(folder / EVALUATION_FILE), metadata
+    )
+
+
+def parse_metadata(text: bytes, where: str) -> PreparedMetadata:
+    """The metadata in `text`. Raises InfrastructureError when it is not of this version."""
+    try:
+        metadata = PreparedMetadata.parse_wire(json.loads(text))
+    except (ValueError, ValidationError) as error:
+        raise _damaged(f"{where}/{METADATA_FILE}") from error
+    if metadata.version != PREPARED_VERSION:
+        raise _damaged(f"{where}/{METADATA_FILE}")
+    return metadata
+
+
+def _read_split(path: Path) -> PreparedSplit:
+    arrays = _map_safetensors(path)
+    try:
+        return PreparedSplit(**{field.name: arrays[field.name] for field in fields(PreparedSplit)})
+    except KeyError as error:
+        raise _damaged(str(path)) from error
+
+
+_TYPES: Mapping[str, npt.DTypeLike] = {"I32": "<i4", "I64": "<i8"}
+
+
+def _map_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a safetensors file as read-only views of its pages.
+
+    Format: 8 bytes with the header's length N, N bytes of JSON, then the arrays. The
+    safetensors library copies them; these may be larger than memory.
+    """
+    content = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+    size = int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8 : 8 + size].tobytes())
+    header.pop("__metadata__", None)
+    arrays = {}
+    for name, entry in header.items():
+        begin, end = (8 + size + offset for offset in entry["data_offsets"])
+        arrays[name] = content[begin:end].view(_TYPES[entry["dtype"]])
+    return arrays
+
+
+def _file_info(path: Path) -> FileInfo:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileInfo(size=path.stat().st_size, sha256=digest)
+
+
+def _damaged(where: str) -> InfrastructureError:
+    return InfrastructureError(
+        Reason.STORAGE_UNAVAILABLE,
+        "the prepared data is damaged or of another version; delete its folder under prepared/ "
+        "if this returns",
+        where=where,
+    )

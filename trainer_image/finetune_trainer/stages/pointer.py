@@ -1,0 +1,80 @@
+"""manifest.json, the pointer to what is published: written last, conditionally."""
+
+import hashlib
+from dataclasses import dataclass
+
+from finetune_api.errors import InfrastructureError, UserError
+from finetune_api.manifest import Manifest
+from finetune_api.reasons import Reason
+from finetune_api.spec import OnExisting
+from pydantic import ValidationError
+
+from finetune_trainer.storage import PreconditionFailed, Store
+
+_TRIES = 5
+_LIMIT = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A manifest as it lies in the store."""
+
+    manifest: Manifest | None
+    """None when what lies there is no manifest of this version."""
+    etag: str
+    sha256: str
+
+    def is_of(self, hashes: tuple[str, str]) -> bool:
+        """Whether the same recipe on the same data is published."""
+        found = self.manifest
+        return found is not None and (found.recipe_hash, found.data_hash) == hashes
+
+
+def read_pointer(store: Store, uri: str) -> Pointer | None:
+    """What is published at `uri`, if anything."""
+    if store.stat(uri) is None:
+        return None
+    text, etag = store.read_with_etag(uri, _LIMIT)
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError:
+        manifest = None
+    return Pointer(manifest, etag, hashlib.sha256(text).hexdigest())
+
+
+def check_free(seen: Pointer | None, uri: str, on_existing: OnExisting) -> None:
+    """Raise UserError OUTPUT_TAKEN when another result lies at `uri` and may not be replaced."""
+    if seen is not None and on_existing is OnExisting.REFUSE:
+        raise UserError(
+            Reason.OUTPUT_TAKEN,
+            "another recipe or other data is published here: choose another name or output.uri, "
+            "or set output.onExisting to Replace",
+            where=uri,
+        )
+
+
+def publish_pointer(
+    store: Store, uri: str, manifest: Manifest, seen: Pointer | None, on_existing: OnExisting
+) -> Pointer:
+    """Move the pointer to `manifest`, unless someone moved it since `seen` was read.
+
+    Of a result of the same recipe on the same data the one that was there first stays. Returns
+    what lies there in the end. Raises UserError OUTPUT_TAKEN.
+    """
+    text = manifest.model_dump_json(by_alias=True, exclude_none=True, indent=1).encode()
+    hashes = (manifest.recipe_hash, manifest.data_hash)
+    for _ in range(_TRIES):
+        try:
+            etag = store.write(
+                uri, text, if_match=seen.etag if seen else None, if_absent=seen is None
+            )
+        except PreconditionFailed:
+            seen = read_pointer(store, uri)
+            if seen is not None and seen.is_of(hashes):
+                return seen
+            check_free(seen, uri, on_existing)
+        else:
+            return Pointer(manifest, etag, hashlib.sha256(text).hexdigest())
+    raise InfrastructureError(
+        Reason.STORAGE_UNAVAILABLE, "others keep moving the pointer; try again later", where=uri
+    )

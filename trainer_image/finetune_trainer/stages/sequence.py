@@ -1,0 +1,159 @@
+"""The stages of a run in order; each that an earlier incarnation finished is passed over."""
+
+import shutil
+from functools import cached_property
+from typing import Any
+
+import torch
+from finetune_api.exits import Outcome
+from finetune_api.messages import LaunchMessage
+from finetune_api.progress import Stage
+from finetune_api.reasons import Reason
+from finetune_api.status import EvaluationStatus, Measurement
+
+from finetune_trainer.engine.determinism import seed_everything
+from finetune_trainer.engine.model import ModelSettings, load_model
+from finetune_trainer.stages.context import Run, node_of_this_rank
+from finetune_trainer.stages.fetch import Fetched, download_folder, fetch
+from finetune_trainer.stages.markers import Marker, Markers, find_markers, from_json, to_json
+from finetune_trainer.stages.markers import write_marker as commit
+from finetune_trainer.stages.measure import measure, sample_question
+from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
+from finetune_trainer.stages.publish import publish, published
+from finetune_trainer.stages.report import METRICS_FILE
+from finetune_trainer.stages.result import load_result
+from finetune_trainer.stages.train import train
+
+
+def run_stages(run: Run) -> LaunchMessage:
+    """Do all stages that are left; this rank's result. Only rank 0's names the output."""
+    run.enter(Stage.FETCHING)
+    sequence = _Sequence(run)
+    if sequence.is_adopted:
+        return sequence.adopt()
+    before = sequence.baseline()
+    training = sequence.training()
+    after = sequence.evaluation()
+    return sequence.publishing(training, before, after)
+
+
+class _Sequence:
+    """What the stages of one incarnation hand to each other."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.seen: Pointer | None = None
+        """On rank 0, what was published when this incarnation started."""
+        self.adopted: Pointer | None = None
+        """On rank 0, a result of the same recipe and data that is published already."""
+        self._uris: list[str] = []
+        self._look_around()
+        if not self.is_adopted:
+            if run.comm.local_rank == 0:
+                shutil.rmtree(run.work / "publish", ignore_errors=True)
+            self.fetched: Fetched = fetch(run)
+
+    def _look_around(self) -> None:
+        """Read, on rank 0, what is published and what earlier incarnations left; tell all."""
+        run = self.run
+        facts: dict[str, Any] | None = None
+        if run.comm.is_first:
+            uri = run.layout.manifest
+            self.seen = read_pointer(run.store, uri)
+            if self.seen is not None and self.seen.is_of(run.hashes):
+                self.adopted = self.seen
+            else:
+                check_free(self.seen, uri, run.file.spec.output.on_existing)
+            self._uris = [info.uri for info in run.store.list(run.layout.runs)]
+            markers = find_markers(run.store, self._uris, run.hashes)
+            facts = {"adopted": self.adopted is not None, "markers": to_json(markers)}
+        facts = run.comm.share("history", facts)
+        self.markers: Markers = from_json(facts["markers"])
+        self.is_adopted = bool(facts["adopted"])
+
+    def adopt(self) -> LaunchMessage:
+        """The end of a run whose result lies there already."""
+        if self.adopted is not None:
+            return published(self.adopted)
+        return LaunchMessage(outcome=Outcome.DONE, reason=Reason.PUBLISHED)
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The model: the trained one where training is done, else the base made trainable."""
+        training = self.markers.get(Stage.TRAINING)
+        if training is not None and training.run_uri != self.run.here.root:
+            return load_result(self.run, self.fetched.model)
+        spec = self.run.file.spec
+        # All ranks draw the same first adapter.
+        seed_everything(spec.training.seed)
+        settings = ModelSettings.of(spec.adapter, spec.training)
+        return load_model(self.fetched.model, settings, self.run.comm.device)
+
+    def baseline(self) -> Measurement | None:
+        """Measure the model that training starts from."""
+        if Stage.TRAINING in self.markers:
+            return self._known(Stage.BASELINE)
+        return self._measure(Stage.BASELINE)
+
+    def training(self) -> Marker | None:
+        """Train, or fetch what an earlier incarnation trained. The marker, on rank 0."""
+        done = self.markers.get(Stage.TRAINING)
+        if done is not None:
+            self._fetch_result(done)
+            return done
+        self.run.enter(Stage.TRAINING)
+        fetched = self.fetched
+        return train(self.run, self.model, fetched.prepared, fetched.model, self._uris)
+
+    def evaluation(self) -> Measurement | None:
+        """Measure the trained model."""
+        return self._measure(Stage.EVALUATING)
+
+    def publishing(
+        self, training: Marker | None, before: Measurement | None, after: Measurement | None
+    ) -> LaunchMessage:
+        """Publish, on rank 0; the others wait."""
+        self.run.enter(Stage.PUBLISHING)
+        if not self.run.comm.is_first:
+            self.run.comm.get("published")
+            return LaunchMessage(outcome=Outcome.DONE, reason=Reason.PUBLISHED)
+        assert training is not None
+        evaluation = None
+        prepared = self.fetched.prepared
+        if before is not None or after is not None:
+            question = sample_question(prepared)
+            evaluation = EvaluationStatus(question=question, before=before, after=after)
+        message = publish(self.run, prepared, training, evaluation, self.seen)
+        self.run.comm.put("published", value=True)
+        return message
+
+    def _measure(self, stage: Stage) -> Measurement | None:
+        """The measurement of `stage`, taken now unless an earlier incarnation took it."""
+        run = self.run
+        known = self._known(stage)
+        if known is not None or not run.file.spec.evaluation.enabled:
+            return known
+        run.enter(stage)
+        result = measure(run, self.model, self.fetched.prepared, self.fetched.model, stage.value)
+        if run.comm.is_first:
+            commit(run, stage, measurement=result)
+        return result
+
+    def _known(self, stage: Stage) -> Measurement | None:
+        marker = self.markers.get(stage)
+        return marker.measurement if marker is not None else None
+
+    def _fetch_result(self, done: Marker) -> None:
+        """Bring the trained weights and the metrics to this pod's disk."""
+        run = self.run
+        assert done.result_uri is not None
+        key = f"result/{node_of_this_rank()}"
+        if run.comm.local_rank != 0:
+            run.comm.get(key)
+            return
+        for _ in download_folder(run, done.result_uri, run.result_folder):
+            run.comm.check_stop()
+        if run.comm.is_first:
+            metrics = f"{done.run_uri}/report/{METRICS_FILE}"
+            run.store.download(metrics, run.report_folder / METRICS_FILE)
+        run.comm.put(key, value=True)
