@@ -1,0 +1,1 @@
+"""What runs training pods; one module for each kind of object."""

@@ -1,0 +1,30 @@
+"""Accepted, or refused for a rule that the spec breaks."""
+
+from dataclasses import replace
+
+from finetune_api.reasons import Reason
+from finetune_api.resolve import effective, resolve
+from finetune_api.status import ConditionType, Phase
+
+from finetune_operator.decide.conditions import Say, failed, is_true, next_status
+from finetune_operator.decide.decision import Decision, Moment
+
+
+def refuse_invalid(moment: Moment) -> Decision | None:
+    """The CRD catches nearly all of these; a job from before an upgrade may still break a rule."""
+    if moment.seen.spec is not None:
+        return None
+    say = Say(ConditionType.ACCEPTED, False, Reason.INVALID_SPEC, moment.seen.invalid)
+    status = failed(moment, Reason.INVALID_SPEC, moment.seen.invalid, say)
+    return Decision("failed", status)
+
+
+def accepted(moment: Moment) -> Moment:
+    """The moment with Accepted True and the effective settings; other checks write it."""
+    spec = moment.seen.spec
+    assert spec is not None
+    if moment.status.effective is not None and is_true(moment.status, ConditionType.ACCEPTED):
+        return moment
+    say = Say(ConditionType.ACCEPTED, True, Reason.ACCEPTED)
+    status = next_status(moment, Phase.PENDING, [say], effective=effective(resolve(spec)))
+    return replace(moment, seen=replace(moment.seen, status=status))

@@ -1,0 +1,89 @@
+"""What a check may decide: a status to write first, then actions, then when to look again."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from finetune_api.status import FineTuneJobStatus
+
+from finetune_operator.seen import Seen
+
+
+@dataclass(frozen=True)
+class CreatePrepare:
+    """Make the preparation's ConfigMap and Job."""
+
+
+@dataclass(frozen=True)
+class StopPrepare:
+    """Delete the preparation's Job in the foreground."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class CreatePods:
+    """Make the attempt's ConfigMap and the incarnation's pods."""
+
+    attempt: int
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class StopPods:
+    """Delete an incarnation in the foreground."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class DeleteRunFiles:
+    """Delete the ConfigMaps of the preparation and of the attempts up to `attempt`."""
+
+    attempt: int
+
+
+Action = CreatePrepare | StopPrepare | CreatePods | StopPods | DeleteRunFiles
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Write `status` if it differs, then do `actions` in order.
+
+    The status goes first, so that dying in between loses nothing: what was decided is known, and
+    the actions follow from it again.
+    """
+
+    label: str
+    """What was decided, for logs and crash points."""
+    status: FineTuneJobStatus
+    actions: tuple[Action, ...] = ()
+    requeue_after: float | None = None
+    confirm: bool = False
+    """Read the job and its children from the API server and decide again before acting."""
+
+    def within(self, seconds: float) -> "Decision":
+        """The same, looked at again after `seconds` at the latest."""
+        sooner = seconds if self.requeue_after is None else min(self.requeue_after, seconds)
+        return replace(self, requeue_after=max(sooner, 0.0))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The input of every check."""
+
+    seen: Seen
+    now: datetime
+
+    @property
+    def status(self) -> FineTuneJobStatus:
+        """The status as it is."""
+        return self.seen.status
+
+    @property
+    def spec_grace(self) -> float:
+        """Seconds in which pods that were asked to end must be gone."""
+        spec = self.seen.spec
+        grace = spec.pod_template.termination_grace_period_seconds if spec else 120
+        return grace + 60.0

@@ -1,0 +1,126 @@
+"""The preparation on CPUs: start it, name what is in its way, take its result."""
+
+from dataclasses import replace
+
+from finetune_api.exits import Outcome
+from finetune_api.messages import PrepareMessage, decode
+from finetune_api.reasons import Reason, remedy
+from finetune_api.status import ConditionType, FineTuneJobStatus, Phase
+
+from finetune_operator.decide.conditions import Say, complete, failed, next_status, reconciling
+from finetune_operator.decide.decision import CreatePrepare, Decision, Moment, StopPrepare
+from finetune_operator.decide.outcome import judge_prepare
+from finetune_operator.seen import Finish, Obstacle, Pod, PodEnd
+from finetune_operator.times import format_time
+
+
+def take_result(moment: Moment) -> Decision | None:
+    """A preparation that ended well or by the user's mistake, even while a suspension waits."""
+    if moment.status.prepared is not None:
+        return None
+    for end in _ends(moment):
+        if end.done:
+            return _done(moment, end)
+        if end.outcome == Outcome.USER_ERROR:
+            return Decision("failed", _failed(moment, end.reason, end.message, end))
+    return None
+
+
+def prepare(moment: Moment) -> Decision | None:
+    """Everything until the data is ready."""
+    if moment.status.prepared is not None:
+        return None
+    job = moment.seen.prepare_job
+    if job is None:
+        return Decision("preparing", _preparing(moment), (CreatePrepare(),))
+    if job.deleted_at is not None:
+        return Decision("preparing", _preparing(moment))
+    if job.finish is Finish.FAILED:
+        return Decision("failed", _given_up(moment, job.message))
+    if job.finish is Finish.SUCCEEDED:
+        # The pod was deleted before its message was read: prepared data is found again quickly.
+        again = (StopPrepare(job.name, job.uid),)
+        waiting = any(p.active or p.terminated is None for p in _present(moment))
+        return Decision(
+            "prepare-again", _preparing(moment), () if waiting else again, 5.0, confirm=True
+        )
+    return Decision("preparing", _preparing(moment))
+
+
+def _present(moment: Moment) -> list[Pod]:
+    return [pod for pod in moment.seen.prepare_pods if not pod.gone]
+
+
+def _ends(moment: Moment) -> list[PodEnd]:
+    """Ends of the preparation's pods, newest first."""
+    judged = (judge_prepare(pod, moment.now) for pod in moment.seen.prepare_pods)
+    return sorted((end for end in judged if end), key=lambda end: end.at, reverse=True)
+
+
+def _done(moment: Moment, end: PodEnd) -> Decision:
+    text = end.pod.terminated.text if end.pod.terminated else ""
+    message = decode(PrepareMessage, text)
+    if message is None or (message.prepared is None and message.adopted is None):
+        words = "the preparation ended with code 0 but did not say where its data lies"
+        return Decision("failed", _failed(moment, Reason.INTERNAL_ERROR, words, end))
+    changes = {"prepared": message.prepared, "data": message.data}
+    ready = Say(ConditionType.DATA_READY, True, Reason.DATA_READY, message.message)
+    if message.adopted is not None:
+        status = next_status(moment, moment.status.phase, [ready], **changes)
+        moment = replace(moment, seen=replace(moment.seen, status=status))
+        status = complete(
+            moment,
+            Reason.ALREADY_PUBLISHED,
+            remedy(Reason.ALREADY_PUBLISHED),
+            output=message.adopted,
+            evaluation=message.adopted_evaluation,
+        )
+        return Decision("complete", status)
+    waiting = reconciling(True, Reason.WAITING_FOR_PODS, "the training pods come next")
+    return Decision("prepared", next_status(moment, Phase.QUEUED, [ready, waiting], **changes))
+
+
+def _preparing(moment: Moment) -> FineTuneJobStatus:
+    found = _obstacle(moment)
+    reason = found.reason if found else Reason.PREPARING
+    words = f"{found.message}. {remedy(found.reason)}" if found else ""
+    says = [
+        Say(ConditionType.DATA_READY, None, reason, words),
+        reconciling(True, reason, words),
+    ]
+    start = moment.status.start_time or format_time(moment.now)
+    return next_status(moment, Phase.PREPARING, says, start_time=start)
+
+
+def _obstacle(moment: Moment) -> Obstacle | None:
+    """What keeps the preparation from running, the most telling first."""
+    seen = moment.seen
+    if seen.prepare_job is None:
+        return seen.obstacle
+    if seen.prepare_job.suspended:
+        return Obstacle(Reason.WAITING_FOR_QUOTA, "a queue holds the preparation")
+    waiting = [pod.waiting_for for pod in seen.prepare_pods if pod.active and pod.waiting_for]
+    if waiting:
+        return min(waiting, key=lambda o: o.reason is Reason.WAITING_FOR_PODS)
+    running = any(pod.active and pod.started for pod in seen.prepare_pods)
+    ends = _ends(moment)
+    if ends and not running:
+        return Obstacle(Reason.PREPARING, f"tried again after {ends[0].reason}: {ends[0].message}")
+    return None
+
+
+def _given_up(moment: Moment, words: str) -> FineTuneJobStatus:
+    ends = _ends(moment)
+    if not ends:
+        return _failed(moment, Reason.RESTARTS_EXHAUSTED, f"the preparation failed: {words}", None)
+    last = ends[0]
+    message = f"the preparation failed, last by {last.reason}: {last.message}"
+    return _failed(moment, Reason.RESTARTS_EXHAUSTED, message, last)
+
+
+def _failed(moment: Moment, reason: Reason, message: str, end: PodEnd | None) -> FineTuneJobStatus:
+    text = end.pod.terminated.text if end and end.pod.terminated else ""
+    told = decode(PrepareMessage, text)
+    not_ready = Say(ConditionType.DATA_READY, False, end.reason if end else reason, message)
+    changes = {"data": told.data} if told and told.data else {}
+    return failed(moment, reason, message, not_ready, **changes)

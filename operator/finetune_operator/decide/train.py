@@ -1,0 +1,157 @@
+"""The incarnations: at most one set of training pods lives, and each change of pods ends it."""
+
+from finetune_api.reasons import Reason, remedy
+from finetune_api.status import Phase, PodsStatus
+
+from finetune_operator.backends.pytorchjob import PYTORCHJOB
+from finetune_operator.decide.conditions import next_status, reconciling
+from finetune_operator.decide.decision import CreatePods, Decision, Moment, StopPods
+from finetune_operator.decide.ending import (
+    NOT_STARTED,
+    Ending,
+    end_incarnation,
+    has_ended,
+    wait_or_stop,
+)
+from finetune_operator.decide.members import ending_of, members_of
+from finetune_operator.seen import Obstacle, Pod, PodSet
+from finetune_operator.times import format_time, seconds_since
+
+
+def train(moment: Moment) -> Decision:
+    """The next step of the job's training."""
+    status, seen = moment.status, moment.seen
+    stray = [
+        pods
+        for pods in seen.pod_sets
+        if pods.incarnation != status.incarnation and pods.deleted_at is None
+    ]
+    if stray:
+        stops = tuple(StopPods(pods.name, pods.uid) for pods in stray)
+        return Decision("stop-stray", status, stops, confirm=True)
+    if status.incarnation == 0:
+        return _start(moment, 1)
+    if has_ended(status):
+        return wait_or_stop(moment) or _start(moment, status.incarnation + 1)
+    pods = seen.pod_set(status.incarnation)
+    if pods is None:
+        return _create_or_lost(moment)
+    replaced = status.pods is not None and status.pods.uid != pods.uid
+    if pods.deleted_at is not None or replaced:
+        return end_incarnation(moment, _taken_away(pods.name))
+    if pods.suspended:
+        return _held_by_queue(moment, pods)
+    members = members_of(moment)
+    ending = ending_of(moment, pods, members)
+    if isinstance(ending, Ending):
+        return end_incarnation(moment, ending)
+    decision = _observe(moment, pods, members)
+    return decision if ending is None else decision.within(ending)
+
+
+def _start(moment: Moment, incarnation: int) -> Decision:
+    """Number the next set of pods in the status; only then is it asked for."""
+    if not moment.seen.backend_available:
+        return _backend_missing(moment)
+    attempt = moment.status.counted_failures + 1
+    says = [reconciling(True, Reason.WAITING_FOR_PODS, f"incarnation {incarnation} is asked for")]
+    status = next_status(
+        moment,
+        Phase.QUEUED,
+        says,
+        attempt=attempt,
+        incarnation=incarnation,
+        backend=moment.status.backend or PYTORCHJOB.name,
+        retry_at=None,
+        pods=None,
+    )
+    create = CreatePods(attempt, incarnation)
+    return Decision("attempt", status, (create,), confirm=incarnation > 1)
+
+
+def _create_or_lost(moment: Moment) -> Decision:
+    """The pods were never asked for, or their PyTorchJob was deleted by hand."""
+    status = moment.status
+    if status.pods is not None:
+        return end_incarnation(moment, _taken_away(f"incarnation {status.incarnation}"))
+    if not moment.seen.backend_available:
+        return _backend_missing(moment)
+    obstacle = moment.seen.obstacle
+    if obstacle is not None:
+        words = f"{obstacle.message}. {remedy(obstacle.reason)}"
+        status = next_status(moment, Phase.QUEUED, [reconciling(True, obstacle.reason, words)])
+    create = CreatePods(status.attempt, status.incarnation)
+    return Decision("create", status, (create,))
+
+
+def _backend_missing(moment: Moment) -> Decision:
+    words = f"PyTorchJob is not served. {remedy(Reason.BACKEND_UNAVAILABLE)}"
+    says = [reconciling(True, Reason.BACKEND_UNAVAILABLE, words)]
+    status = next_status(moment, Phase.QUEUED, says)
+    return Decision("backend-unavailable", status)
+
+
+def _taken_away(name: str) -> Ending:
+    return Ending("PodLost", Reason.POD_LOST, f"{name} was deleted")
+
+
+def _held_by_queue(moment: Moment, pods: PodSet) -> Decision:
+    """A queue decides when; the start deadline does not run and old pods do not count."""
+    says = [reconciling(True, Reason.WAITING_FOR_QUOTA, "a queue holds the job until it has quota")]
+    held = PodsStatus(uid=pods.uid)
+    return Decision("held", next_status(moment, Phase.QUEUED, says, pods=held))
+
+
+def _observe(moment: Moment, pods: PodSet, members: list[Pod]) -> Decision:
+    """Queued until all pods run, then Running with progress."""
+    spec = moment.seen.spec
+    assert spec is not None
+    known = moment.status.pods or PodsStatus(uid=pods.uid)
+    full = len(members) == spec.workers.nodes
+    now = format_time(moment.now)
+    update: dict[str, object] = {"waiting_since": known.waiting_since or now}
+    if full and known.pod_uids is None:
+        update["pod_uids"] = sorted(pod.uid for pod in members)
+    running = known.running_since is not None or (full and all(p.started for p in members))
+    if running:
+        update["running_since"] = known.running_since or now
+    known = known.model_copy(update=update)
+    if running:
+        return _running(moment, known)
+    return _waiting(moment, known, members)
+
+
+def _running(moment: Moment, known: PodsStatus) -> Decision:
+    says = [reconciling(False, Reason.LAUNCHED)]
+    changes: dict[str, object] = {"pods": known}
+    if moment.seen.progress is not None:
+        changes["progress"] = moment.seen.progress
+    return Decision("running", next_status(moment, Phase.RUNNING, says, **changes))
+
+
+def _waiting(moment: Moment, known: PodsStatus, members: list[Pod]) -> Decision:
+    spec = moment.seen.spec
+    assert spec is not None
+    started = sum(pod.started for pod in members)
+    obstacle = _obstacle(members)
+    words = f"{started} of {spec.workers.nodes} pods run"
+    if obstacle.message:
+        words += f"; {obstacle.message}"
+    left = spec.restarts.start_deadline_seconds - seconds_since(known.waiting_since, moment.now)
+    if left <= 0:
+        late = f"not all pods ran within {spec.restarts.start_deadline_seconds} s: {words}"
+        return end_incarnation(moment, Ending(NOT_STARTED, Reason.START_DEADLINE_EXCEEDED, late))
+    if obstacle.reason is not Reason.WAITING_FOR_PODS:
+        words += f". {remedy(obstacle.reason)}"
+    says = [reconciling(True, obstacle.reason, words)]
+    return Decision("waiting", next_status(moment, Phase.QUEUED, says, pods=known), (), left)
+
+
+def _obstacle(members: list[Pod]) -> Obstacle:
+    """What keeps pods from running; a cause that someone can mend goes before the scheduler."""
+    found = [pod.waiting_for for pod in members if pod.waiting_for is not None]
+    return min(
+        found,
+        key=lambda o: o.reason is Reason.WAITING_FOR_PODS,
+        default=Obstacle(Reason.WAITING_FOR_PODS, ""),
+    )

@@ -1,0 +1,176 @@
+"""Reconciles one job: observe, decide, one status patch, then the actions."""
+
+import logging
+from dataclasses import replace
+
+from finetune_api.children import ChildSettings
+from finetune_api.job import LABEL_JOB_UID
+from finetune_api.status import Phase
+
+from finetune_operator.act import Actor, RefusedError, Target
+from finetune_operator.client import ApiError, Client
+from finetune_operator.crash import CrashPoints
+from finetune_operator.decide.chain import decide
+from finetune_operator.decide.decision import Decision
+from finetune_operator.events import event_for, now_utc, post
+from finetune_operator.kinds import CHILDREN, JOBS, PYTORCHJOBS, Document, Key
+from finetune_operator.log import fields
+from finetune_operator.metrics import Metrics
+from finetune_operator.observe import Situation, observe
+from finetune_operator.patch import merge_patch
+from finetune_operator.seen import Seen
+from finetune_operator.store import Store
+
+logger = logging.getLogger(__name__)
+
+REFUSED_RETRY_SECONDS = 15.0
+CONFLICT_RETRY_SECONDS = 0.2
+"""Somebody wrote the job meanwhile; it has been read afresh."""
+
+
+class Reconciler:
+    """Brings one job nearer to its end with each call; safe to die between any two lines."""
+
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        situation: Situation,
+        metrics: Metrics,
+        *,
+        settings: ChildSettings,
+        crash: CrashPoints,
+        retry_seconds: float,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._situation = situation
+        self._metrics = metrics
+        self._crash = crash
+        self._retry_seconds = retry_seconds
+        self._actor = Actor(client, store, settings, crash)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Seconds until the job must be looked at again, or None."""
+        with (
+            self._metrics.reconcile_seconds.time(),
+            self._metrics.reconcile_errors.count_exceptions(),
+        ):
+            return await self._reconcile(key)
+
+    async def _reconcile(self, key: Key) -> float | None:
+        looked = self._look(key)
+        if looked is None:
+            return None
+        document, seen = looked
+        decision = decide(seen, now_utc())
+        if decision.confirm and (decision.actions or decision.status != seen.status):
+            looked = await self._look_afresh(key, document)
+            if looked is None:
+                return None
+            document, seen = looked
+            decision = decide(seen, now_utc())
+        document = await self._write_status(document, seen, decision)
+        refused = await self._act(document, seen, decision)
+        if not refused:
+            return decision.requeue_after
+        return await self._say_refused(key)
+
+    def _look(self, key: Key) -> tuple[Document, Seen] | None:
+        document = self._store.get(JOBS, key)
+        if document is None:
+            return None
+        return document, observe(self._store, document, self._situation, self._retry_seconds)
+
+    async def _look_afresh(self, key: Key, document: Document) -> tuple[Document, Seen] | None:
+        """Read job and children from the API server, so that no stale view starts or ends pods.
+
+        The job first: children are then never older than the status that speaks of them.
+        """
+        namespace, name = key
+        uid = document["metadata"]["uid"]
+        try:
+            self._store.put(JOBS, await self._client.get(JOBS, namespace, name))
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            self._store.remove(JOBS, document)
+        for kind in CHILDREN:
+            try:
+                listed, version = await self._client.list_all(
+                    kind, namespace, f"{LABEL_JOB_UID}={uid}"
+                )
+            except ApiError as error:
+                if not (error.not_found and kind == PYTORCHJOBS):
+                    raise
+                continue
+            self._store.replace(kind, namespace, listed, version, job_uid=uid)
+        return self._look(key)
+
+    async def _write_status(self, document: Document, seen: Seen, decision: Decision) -> Document:
+        patch = merge_patch(seen.status.to_wire(), decision.status.to_wire())
+        if not patch:
+            return document
+        metadata = document["metadata"]
+        point = _point(decision)
+        self._crash.passed(f"before-status-{point}")
+        try:
+            written = await self._client.patch_status(
+                JOBS, metadata["namespace"], metadata["name"], metadata["resourceVersion"], patch
+            )
+        except ApiError as error:
+            if error.conflict or error.not_found:
+                await self._look_afresh((metadata["namespace"], metadata["name"]), document)
+            raise
+        self._crash.passed(f"after-status-{point}")
+        self._metrics.status_writes.inc()
+        self._metrics.decisions.labels(label=decision.label).inc()
+        self._store.put(JOBS, written)
+        self._log(seen, decision, sorted(patch))
+        event = event_for(document, seen.status, decision.status, now_utc())
+        if event is not None:
+            await post(self._client, event)
+        return written
+
+    async def _act(self, document: Document, seen: Seen, decision: Decision) -> bool:
+        """Do the actions; True when the API server refused one."""
+        uid = seen.identity.uid
+        for action in decision.actions:
+            self._log(seen, decision, [type(action).__name__])
+            try:
+                await self._actor.act(Target(document, seen.spec, decision.status), action)
+            except RefusedError as error:
+                self._situation.obstacles[uid] = error.obstacle
+                return True
+        if decision.actions:
+            self._situation.obstacles.pop(uid, None)
+        return False
+
+    async def _say_refused(self, key: Key) -> float | None:
+        """Write why; the actions are tried again later."""
+        looked = self._look(key)
+        if looked is not None:
+            document, seen = looked
+            decision = replace(decide(seen, now_utc()), label="refused")
+            await self._write_status(document, seen, decision)
+        return REFUSED_RETRY_SECONDS
+
+    def _log(self, seen: Seen, decision: Decision, what: list[str]) -> None:
+        identity = seen.identity
+        logger.info(
+            "decided %s",
+            decision.label,
+            extra=fields(
+                job=f"{identity.namespace}/{identity.name}",
+                uid=identity.uid,
+                phase=decision.status.phase,
+                incarnation=decision.status.incarnation or None,
+                changes=",".join(what),
+            ),
+        )
+
+
+def _point(decision: Decision) -> str:
+    """Name of a status write among the crash points."""
+    ends = {Phase.COMPLETE: "complete", Phase.FAILED: "failed"}
+    return ends.get(decision.status.phase, decision.label)

@@ -1,0 +1,160 @@
+"""What the operator sees of one job: frozen views that the decisions read.
+
+`Seen` is a snapshot; nothing in it is a raw Kubernetes document but the job's own manifest.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from finetune_api.exits import Outcome
+from finetune_api.progress import Progress
+from finetune_api.reasons import Reason
+from finetune_api.runfile import JobIdentity
+from finetune_api.spec import FineTuneJobSpec
+from finetune_api.status import FineTuneJobStatus
+
+
+class Finish(StrEnum):
+    """How an object that runs pods ended."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class PodPhase(StrEnum):
+    """Kubernetes' phases of a pod."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """How the pod's main container ended."""
+
+    exit_code: int
+    reason: str
+    text: str
+    """Termination message, or the log's tail."""
+    at: datetime | None
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What keeps a pod or child from starting."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One pod of a job."""
+
+    name: str
+    uid: str
+    role: str
+    incarnation: int
+    phase: PodPhase
+    created: datetime
+    ip: str | None = None
+    deleted_at: datetime | None = None
+    """When the deletion was asked for."""
+    gone: bool = False
+    """Seen deleted; this is its last state."""
+    disrupted: str | None = None
+    """Words of its DisruptionTarget condition, or of an eviction."""
+    failure: str = ""
+    """The pod's own reason and message when it failed as a whole."""
+    waiting_for: Obstacle | None = None
+    terminated: Terminated | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether its processes may still run."""
+        return not self.gone and self.phase not in {PodPhase.SUCCEEDED, PodPhase.FAILED}
+
+    @property
+    def started(self) -> bool:
+        """Whether its main container runs or has run."""
+        return self.phase in {PodPhase.RUNNING, PodPhase.SUCCEEDED} or self.terminated is not None
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """The batch Job that prepares the data."""
+
+    name: str
+    uid: str
+    created: datetime
+    deleted_at: datetime | None = None
+    suspended: bool = False
+    finish: Finish | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class PodSet:
+    """One incarnation as the backend runs it."""
+
+    name: str
+    uid: str
+    incarnation: int
+    created: datetime
+    deleted_at: datetime | None = None
+    suspended: bool = False
+    """A queue holds it back."""
+    finish: Finish | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class PodEnd:
+    """How one pod ended, judged."""
+
+    pod: Pod
+    outcome: str
+    """An `Outcome`, or PodLost."""
+    reason: Reason
+    message: str
+    at: datetime
+    exit_code: int | None = None
+    last_step: int | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the pod did its work."""
+        return self.outcome == Outcome.DONE
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A job with everything that belongs to it at one moment."""
+
+    identity: JobIdentity
+    generation: int
+    deleting: bool
+    spec: FineTuneJobSpec | None
+    """None when the manifest breaks a rule."""
+    invalid: str
+    """What it breaks."""
+    status: FineTuneJobStatus
+    prepare_job: PrepareJob | None = None
+    pod_sets: tuple[PodSet, ...] = ()
+    prepare_pods: tuple[Pod, ...] = ()
+    train_pods: tuple[Pod, ...] = ()
+    """Pods of all incarnations, those that are gone included."""
+    backend_available: bool = True
+    progress: Progress | None = None
+    """A fresh report that may be written now."""
+    obstacle: Obstacle | None = None
+    """Why the last creation of a child was refused."""
+    retry_seconds: float = 10.0
+
+    def pod_set(self, incarnation: int) -> PodSet | None:
+        """The object that runs an incarnation."""
+        return next((s for s in self.pod_sets if s.incarnation == incarnation), None)

@@ -1,0 +1,152 @@
+"""Turns Kubernetes documents into the views that decisions read."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+from finetune_api.children import PREPARE_CONTAINER, PYTORCH_CONTAINER
+from finetune_api.job import LABEL_INCARNATION, LABEL_ROLE
+from finetune_api.reasons import Reason
+
+from finetune_operator.kinds import Document
+from finetune_operator.seen import Finish, Obstacle, Pod, PodPhase, PrepareJob, Terminated
+from finetune_operator.times import parse_time
+
+IMAGE_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+    }
+)
+REFUSED_REASONS = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+)
+_SECRET = re.compile(r"secret \"?(?P<name>[^\s\"]+)\"? not found|key .* in Secret (?P<keyed>\S+)")
+
+
+def _moment(text: str | None) -> datetime:
+    moment = parse_time(text)
+    assert moment is not None, "every object has a creationTimestamp"
+    return moment
+
+
+def view_prepare_job(document: Document) -> PrepareJob:
+    """The batch Job as decisions read it."""
+    metadata, status = document["metadata"], document.get("status", {})
+    conditions = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
+    finish = None
+    words: Document = {}
+    if "Complete" in conditions:
+        finish, words = Finish.SUCCEEDED, conditions["Complete"]
+    elif "Failed" in conditions:
+        finish, words = Finish.FAILED, conditions["Failed"]
+    return PrepareJob(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        created=_moment(metadata["creationTimestamp"]),
+        deleted_at=parse_time(metadata.get("deletionTimestamp")),
+        suspended=bool(document["spec"].get("suspend")),
+        finish=finish,
+        message=": ".join(filter(None, (words.get("reason"), words.get("message")))),
+    )
+
+
+def view_pod(document: Document, *, gone: bool = False) -> Pod:
+    """The pod as decisions read it."""
+    metadata, status = document["metadata"], document.get("status", {})
+    labels = metadata.get("labels", {})
+    main = _main_container(status)
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        role=labels.get(LABEL_ROLE, ""),
+        incarnation=_integer(labels.get(LABEL_INCARNATION)),
+        phase=_phase(status.get("phase")),
+        created=_moment(metadata["creationTimestamp"]),
+        ip=status.get("podIP"),
+        deleted_at=_deletion_asked(metadata),
+        gone=gone,
+        disrupted=_disruption(status),
+        failure=": ".join(filter(None, (status.get("reason"), status.get("message")))),
+        waiting_for=_obstacle(status, main),
+        terminated=_terminated(main),
+    )
+
+
+def _integer(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
+
+
+def _phase(text: str | None) -> PodPhase:
+    return PodPhase(text) if text in set(PodPhase) else PodPhase.PENDING
+
+
+def _main_container(status: Document) -> Document:
+    for container in status.get("containerStatuses") or []:
+        if container["name"] in {PYTORCH_CONTAINER, PREPARE_CONTAINER}:
+            return dict(container)
+    return {}
+
+
+def _deletion_asked(metadata: Document) -> datetime | None:
+    """deletionTimestamp lies in the future by the grace period."""
+    at = parse_time(metadata.get("deletionTimestamp"))
+    if at is None:
+        return None
+    return at - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+
+
+def _disruption(status: Document) -> str | None:
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            return f"{condition.get('reason', '')}: {condition.get('message', '')}"
+    if status.get("reason") in {"Evicted", "NodeLost", "Preempting", "Shutdown", "NodeShutdown"}:
+        return f"{status['reason']}: {status.get('message', '')}"
+    return None
+
+
+def _terminated(container: Document) -> Terminated | None:
+    ended: dict[str, Any] | None = container.get("state", {}).get("terminated")
+    if ended is None:
+        return None
+    return Terminated(
+        exit_code=ended["exitCode"],
+        reason=ended.get("reason", ""),
+        text=ended.get("message", ""),
+        at=parse_time(ended.get("finishedAt")),
+    )
+
+
+def _obstacle(status: Document, main: Document) -> Obstacle | None:
+    """Why the pod does not start, in the words of the kubelet or the scheduler."""
+    for container in [*(status.get("initContainerStatuses") or []), main]:
+        waiting = container.get("state", {}).get("waiting") if container else None
+        if waiting:
+            named = _container_obstacle(container, waiting)
+            if named:
+                return named
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            words = condition.get("message") or condition.get("reason") or ""
+            return Obstacle(Reason.WAITING_FOR_PODS, words)
+    return None
+
+
+def _container_obstacle(container: Document, waiting: Document) -> Obstacle | None:
+    reason, words = waiting.get("reason", ""), waiting.get("message", "")
+    if reason in IMAGE_REASONS:
+        image = container.get("image", "")
+        return Obstacle(
+            Reason.POD_REJECTED, f"image {image} cannot be pulled: {reason}: {words}".rstrip(": ")
+        )
+    if reason not in REFUSED_REASONS:
+        return None
+    secret = _SECRET.search(words)
+    if secret:
+        name = (secret["name"] or secret["keyed"]).rpartition("/")[2]
+        return Obstacle(Reason.CREDENTIALS_MISSING, f"Secret {name}: {words}")
+    return Obstacle(Reason.POD_REJECTED, f"{reason}: {words}")

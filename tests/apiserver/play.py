@@ -1,0 +1,344 @@
+"""Plays the rest of a cluster: Job controller, training-operator, kubelet, garbage collector.
+
+Only the API server is real. Every object that is deleted in the foreground loses its pods, then
+its finalizer, as the garbage collector would have it.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from finetune_api.children import PREPARE_CONTAINER, PYTORCH_CONTAINER
+from finetune_api.job import LABEL_INCARNATION, LABEL_JOB_UID
+from finetune_operator.client import ApiError, Client
+from finetune_operator.kinds import BATCH_JOBS, JOBS, PODS, PYTORCHJOBS, Document, Kind
+
+from devcluster.apionly import ApiServer
+from devcluster.ports import free_ports
+from tests.unit.operator.builders import PREPARED_TEXT, PUBLISHED_TEXT
+
+ROOT = Path(__file__).parents[2]
+NAMESPACES = Kind("", "v1", "namespaces")
+POLL_SECONDS = 0.1
+TIMEOUT_SECONDS = 40.0
+
+
+def job_document(name: str, namespace: str, **spec: Any) -> Document:
+    """A small FineTuneJob."""
+    return {
+        "apiVersion": "finetune.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "method": "SFT",
+            "model": {"uri": "s3://models/tiny"},
+            "data": {"train": [{"uri": "s3://data/rows.jsonl"}]},
+            "output": {"uri": "s3://artifacts/team"},
+            **spec,
+        },
+    }
+
+
+async def eventually(probe: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """The first true answer of `probe`."""
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while True:
+                answer = await probe()
+                if answer:
+                    return answer
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"not within {TIMEOUT_SECONDS} s: {what}") from None
+
+
+class Cluster:
+    """One namespace and what lives in it."""
+
+    def __init__(self, server: ApiServer, client: Client, namespace: str) -> None:
+        self.server = server
+        self.client = client
+        self.namespace = namespace
+        self.prepare_text: str | None = PREPARED_TEXT
+        """What preparation pods end with; None leaves them alone."""
+        self.start_pods = True
+        """Whether pods of PyTorchJobs are made and run."""
+        self.finish_pods = False
+        """Whether rank 0 publishes as soon as it runs."""
+        self.most_live = 0
+        """Most PyTorchJobs of one job that were live at once."""
+        self.incarnations: set[str] = set()
+        self.health_port = 0
+        self._operators: list[subprocess.Popen[bytes]] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls, server: ApiServer, client: Client, namespace: str
+    ) -> AsyncIterator["Cluster"]:
+        """The namespace with its player running."""
+        cluster = cls(server, client, namespace)
+        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        await client._write("POST", NAMESPACES.path(), document)
+        player = asyncio.create_task(cluster._play())
+        try:
+            yield cluster
+            assert not player.done(), player.exception()
+            assert cluster.most_live <= 1, "two live PyTorchJobs of one job"
+        finally:
+            player.cancel()
+            for process in cluster._operators:
+                process.kill()
+                process.wait()
+
+    def start_operator(self, **env: str) -> subprocess.Popen[bytes]:
+        """Run the operator for this namespace as a process."""
+        (port,) = free_ports(1)
+        log = Path(tempfile.gettempdir(), f"operator-{self.namespace}.log")
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("FINETUNE_")},
+            "KUBECONFIG": str(self.server.kubeconfig),
+            "PYTHONPATH": f"{ROOT / 'api'}:{ROOT / 'operator'}",
+            "FINETUNE_TRAINER_IMAGE": "trainer:test",
+            "FINETUNE_NAMESPACES": self.namespace,
+            "FINETUNE_HEALTH_PORT": str(port),
+            "FINETUNE_LEADER_ELECTION": "false",
+            "FINETUNE_RETRY_SECONDS": "0.5",
+            "FINETUNE_DISCOVERY_SECONDS": "1",
+            "POD_NAMESPACE": self.namespace,
+            **env,
+        }
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "finetune_operator"],
+                env=environment,
+                stdout=output,
+                stderr=output,
+                cwd=ROOT,
+            )
+        self._operators.append(process)
+        self.health_port = port
+        return process
+
+    def stop_operators(self) -> None:
+        """Kill them at once."""
+        for process in self._operators:
+            process.kill()
+            process.wait()
+        self._operators.clear()
+
+    async def apply(self, name: str = "support", **spec: Any) -> Document:
+        """Create a job."""
+        document = job_document(name, self.namespace, **spec)
+        return await self.client.create(JOBS, self.namespace, document)
+
+    async def change(self, kind: Kind, name: str, patch: Document, sub: str = "") -> Document:
+        """Merge a patch."""
+        path = kind.path(self.namespace, name) + sub
+        return await self.client._write("PATCH", path, patch, "application/merge-patch+json")
+
+    async def delete_pod(self, name: str) -> None:
+        """The pod is gone at once."""
+        await self.client._write(
+            "DELETE", PODS.path(self.namespace, name), {"gracePeriodSeconds": 0}
+        )
+
+    async def suspend(self, value: bool) -> None:
+        """Set spec.suspend."""
+        await self.change(JOBS, "support", {"spec": {"suspend": value}})
+
+    async def all(self, kind: Kind) -> list[Document]:
+        """All objects of the namespace."""
+        return (await self.client.list_all(kind, self.namespace))[0]
+
+    async def job(self, name: str = "support") -> Document:
+        """The job."""
+        return await self.client.get(JOBS, self.namespace, name)
+
+    async def status(self, name: str = "support") -> Document:
+        """Its status."""
+        found: Document = (await self.job(name)).get("status", {})
+        return found
+
+    async def reaches(self, phase: str, incarnation: int = 0, name: str = "support") -> Document:
+        """The status once the job is in `phase` with at least this incarnation."""
+
+        async def there() -> Document | None:
+            status = await self.status(name)
+            far = status.get("incarnation", 0) >= incarnation
+            return status if status.get("phase") == phase and far else None
+
+        try:
+            found: Document = await eventually(there, f"phase {phase}, incarnation {incarnation}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; status: {await self.status(name)}") from None
+        return found
+
+    async def says(self, kind: str, reason: str) -> Document:
+        """The condition once it has `reason`."""
+
+        async def there() -> Document | None:
+            conditions = (await self.status()).get("conditions", [])
+            return next((c for c in conditions if (c["type"], c["reason"]) == (kind, reason)), None)
+
+        try:
+            found: Document = await eventually(there, f"condition {kind} with reason {reason}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; status: {await self.status()}") from None
+        return found
+
+    async def end_pod(self, name: str, text: str, code: int, reason: str = "Error") -> None:
+        """The pod's container ends."""
+        pod = await self.client.get(PODS, self.namespace, name)
+        container = pod["spec"]["containers"][0]["name"]
+        ended = {
+            "exitCode": code,
+            "reason": reason,
+            "message": text,
+            "startedAt": pod["metadata"]["creationTimestamp"],
+            "finishedAt": pod["metadata"]["creationTimestamp"],
+        }
+        phase = "Failed" if code else "Succeeded"
+        await self.set_pod(name, {"phase": phase}, container, {"terminated": ended})
+
+    async def set_pod(self, name: str, status: Document, container: str, state: Document) -> None:
+        """Write a pod's status."""
+        statuses = [
+            {
+                "name": container,
+                "state": state,
+                "image": "trainer:test",
+                "imageID": "",
+                "ready": "running" in state,
+                "restartCount": 0,
+            }
+        ]
+        body = {"status": {**status, "containerStatuses": statuses}}
+        await self.change(PODS, name, body, "/status")
+
+    async def master(self, incarnation: int = 1) -> str:
+        """Name of rank 0's pod once it is there."""
+
+        async def there() -> str | None:
+            for pod in await self.all(PODS):
+                labels = pod["metadata"]["labels"]
+                name = str(pod["metadata"]["name"])
+                if labels.get(LABEL_INCARNATION) == str(incarnation) and "master" in name:
+                    return name
+            return None
+
+        found: str = await eventually(there, f"a master pod of incarnation {incarnation}")
+        return found
+
+    async def publish(self, incarnation: int = 1) -> None:
+        """Rank 0 publishes."""
+        await self.end_pod(await self.master(incarnation), PUBLISHED_TEXT, 0, "Completed")
+
+    async def _play(self) -> None:
+        while True:
+            try:
+                await self._turn()
+            except ApiError as error:
+                if error.code not in {404, 409}:
+                    raise
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _turn(self) -> None:
+        pods = await self.all(PODS)
+        for job in await self.all(BATCH_JOBS):
+            await self._play_owner(BATCH_JOBS, job, pods)
+        try:
+            sets = await self.all(PYTORCHJOBS)
+        except ApiError as error:
+            if error.not_found:
+                return
+            raise
+        live = Counter(
+            s["metadata"].get("labels", {}).get(LABEL_JOB_UID)
+            for s in sets
+            if "deletionTimestamp" not in s["metadata"] and not _over(s)
+        )
+        self.most_live = max(self.most_live, *live.values(), 0)
+        self.incarnations |= {s["metadata"]["name"] for s in sets}
+        for pod_set in sets:
+            await self._play_owner(PYTORCHJOBS, pod_set, pods)
+
+    async def _play_owner(self, kind: Kind, owner: Document, pods: list[Document]) -> None:
+        uid, name = owner["metadata"]["uid"], owner["metadata"]["name"]
+        mine = [p for p in pods if p["metadata"]["ownerReferences"][0]["uid"] == uid]
+        if "deletionTimestamp" in owner["metadata"]:
+            for pod in mine:
+                await self.delete_pod(pod["metadata"]["name"])
+            if not mine:
+                await self.change(kind, name, {"metadata": {"finalizers": None}})
+        elif kind == BATCH_JOBS and not mine:
+            await self._run_prepare(owner)
+        elif kind == PYTORCHJOBS and self.start_pods and not mine and not _over(owner):
+            await self._run_pods(owner)
+        elif kind == PYTORCHJOBS and self.finish_pods:
+            await self._finish(mine)
+
+    async def _run_prepare(self, job: Document) -> None:
+        name = job["metadata"]["name"] + "-x"
+        await self._make_pod(job, "batch/v1", "Job", name, job["spec"]["template"])
+        if self.prepare_text is not None:
+            code = 0 if '"outcome":"Done"' in self.prepare_text else 64
+            await self.end_pod(name, self.prepare_text, code)
+
+    async def _run_pods(self, owner: Document) -> None:
+        if owner["spec"].get("runPolicy", {}).get("suspend"):
+            return
+        for role, replica in owner["spec"]["pytorchReplicaSpecs"].items():
+            for index in range(replica["replicas"]):
+                name = f"{owner['metadata']['name']}-{role.lower()}-{index}"
+                await self._make_pod(
+                    owner, "kubeflow.org/v1", "PyTorchJob", name, replica["template"]
+                )
+                status = {"phase": "Running", "podIP": "127.0.0.1"}
+                running = {"running": {"startedAt": owner["metadata"]["creationTimestamp"]}}
+                await self.set_pod(name, status, PYTORCH_CONTAINER, running)
+
+    async def _finish(self, pods: list[Document]) -> None:
+        status = await self.status()
+        if status.get("phase") != "Running":
+            return
+        for pod in pods:
+            name = pod["metadata"]["name"]
+            if "master" in name and pod["status"]["phase"] == "Running":
+                await self.end_pod(name, PUBLISHED_TEXT, 0, "Completed")
+
+    async def _make_pod(
+        self, owner: Document, version: str, kind: str, name: str, template: Document
+    ) -> None:
+        metadata = {
+            **template["metadata"],
+            "name": name,
+            "ownerReferences": [
+                {
+                    "apiVersion": version,
+                    "kind": kind,
+                    "name": owner["metadata"]["name"],
+                    "uid": owner["metadata"]["uid"],
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        }
+        document = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+        document["spec"] = {**template["spec"], "restartPolicy": "Never"}
+        await self.client.create(PODS, self.namespace, document)
+
+
+def _over(pod_set: Document) -> bool:
+    conditions = pod_set.get("status", {}).get("conditions") or []
+    return any(c["type"] in {"Succeeded", "Failed"} and c["status"] == "True" for c in conditions)
+
+
+__all__ = ["PREPARE_CONTAINER", "Cluster", "eventually", "job_document"]

@@ -1,0 +1,98 @@
+"""What `kubectl apply` accepts and refuses, by the API server alone."""
+
+import json
+import subprocess
+import uuid
+from typing import Any
+
+import pytest
+from finetune_operator.kinds import Document
+
+from devcluster.apionly import ApiServer
+from tests.apiserver.conftest import kubectl
+from tests.apiserver.play import job_document
+
+
+@pytest.fixture
+def namespace(server: ApiServer) -> str:
+    name = f"c{uuid.uuid4().hex[:10]}"
+    kubectl(server, "create", "namespace", name)
+    return name
+
+
+def create(server: ApiServer, document: Document) -> Document:
+    """The job as the API server stored it."""
+    made = kubectl(server, "create", "-o", "json", "-f", "-", text=json.dumps(document))
+    found: Document = json.loads(made)
+    return found
+
+
+def refusal(server: ApiServer, document: Document) -> str:
+    """Why the API server refuses the job."""
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        create(server, document)
+    return str(caught.value.stderr)
+
+
+def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
+    server: ApiServer, namespace: str
+) -> None:
+    spec = create(server, job_document("support", namespace))["spec"]
+    assert spec["training"]["globalBatchSize"] == 64
+    assert spec["restarts"] == {"max": 3, "startDeadlineSeconds": 900}
+    assert spec["podTemplate"]["terminationGracePeriodSeconds"] == 120
+    assert "learningRate" not in spec["training"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"training": {"learningRate": 2e-4}}, "must be of type string"),
+        ({"training": {"learningRate": "0"}}, "must be a decimal string > 0"),
+        ({"training": {"learningRat": "2e-4"}}, 'unknown field "spec.training.learningRat"'),
+        ({"training": {"epochs": "1", "maxSteps": 3}}, "give epochs or maxSteps, not both"),
+        ({"output": {"uri": "file:///tmp/out"}}, "file:// works only in local runs"),
+        ({"method": "Magic"}, "Unsupported value"),
+        ({"adapter": {"type": "None", "rank": 8}}, "type None trains all weights"),
+        ({"workers": {"nodes": 0}}, "greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_field_is_refused_with_a_sentence(
+    server: ApiServer, namespace: str, fields: dict[str, Any], sentence: str
+) -> None:
+    assert sentence in refusal(server, job_document("support", namespace, **fields))
+
+
+@pytest.mark.parametrize("name", ["a" * 41, "9lives", "a.b"])
+def test_a_name_that_no_pod_could_carry_is_refused(
+    server: ApiServer, namespace: str, name: str
+) -> None:
+    assert "metadata.name must be at most 40" in refusal(server, job_document(name, namespace))
+
+
+@pytest.mark.parametrize(
+    ("patch", "field"),
+    [
+        ({"output": {"uri": "s3://other/place"}}, "output"),
+        ({"training": {"seed": 1}}, "training"),
+        ({"activeDeadlineSeconds": 60}, "activeDeadlineSeconds"),
+    ],
+)
+def test_what_has_begun_cannot_change(
+    server: ApiServer, namespace: str, patch: dict[str, Any], field: str
+) -> None:
+    create(server, job_document("support", namespace))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        change(server, namespace, patch)
+    assert f"{field} cannot change after creation" in caught.value.stderr
+
+
+def test_suspend_and_ttl_may_change(server: ApiServer, namespace: str) -> None:
+    create(server, job_document("support", namespace))
+    change(server, namespace, {"suspend": True, "ttlSecondsAfterFinished": 60})
+    change(server, namespace, {"suspend": False, "ttlSecondsAfterFinished": None})
+
+
+def change(server: ApiServer, namespace: str, spec: dict[str, Any]) -> None:
+    patch = json.dumps({"spec": spec})
+    kubectl(server, "-n", namespace, "patch", "ftj", "support", "--type=merge", "-p", patch)
