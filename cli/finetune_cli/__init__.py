@@ -1,0 +1,1 @@
+"""`finetune`, which is also `kubectl finetune`."""

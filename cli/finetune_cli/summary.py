@@ -1,0 +1,39 @@
+"""What is printed at the end of a run: quality, where the result lies, how to load it."""
+
+from collections.abc import Iterator
+
+from finetune_api.spec import AdapterType, FineTuneJobSpec
+from finetune_api.status import EvaluationStatus, OutputStatus
+
+from finetune_cli.jobfile import local_path
+from finetune_cli.text import evaluation_lines
+
+
+def result_lines(
+    spec: FineTuneJobSpec, output: OutputStatus, evaluation: EvaluationStatus | None
+) -> Iterator[str]:
+    """Cross entropy and answers before and after, the address, and the lines that load it."""
+    yield from evaluation_lines(evaluation)
+    what = "model" if spec.adapter.type is AdapterType.NONE else "adapter"
+    path = local_path(output.uri)
+    yield f"{what}: {path}"
+    yield "load it:"
+    for line in loading_lines(spec, path):
+        yield f"  {line}"
+
+
+def loading_lines(spec: FineTuneJobSpec, path: str) -> list[str]:
+    """Three lines of Python that load what lies at `path`."""
+    if spec.adapter.type is AdapterType.NONE:
+        return [
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            f"tokenizer = AutoTokenizer.from_pretrained({path!r})",
+            f"model = AutoModelForCausalLM.from_pretrained({path!r})",
+        ]
+    base = local_path(spec.model.uri)
+    return [
+        "from peft import PeftModel; from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"base = AutoModelForCausalLM.from_pretrained({base!r})",
+        f"model, tokenizer = PeftModel.from_pretrained(base, {path!r}), "
+        f"AutoTokenizer.from_pretrained({path!r})",
+    ]
