@@ -48,7 +48,7 @@ class Operator:
         self._resync = Resync(
             client, self._store, self._situation, self._metrics, config.namespaces
         )
-        self._watcher = Watcher(config.namespaces, self._seen)
+        self._watcher = Watcher(config.namespaces, self._seen, self._watches_settled)
         self._leader = (
             Leader(config.pod_namespace, config.pod_name) if config.leader_election else None
         )
@@ -113,6 +113,11 @@ class Operator:
         take = self._store.remove if event_type == "DELETED" else self._store.put
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(take, kind, document)
+
+    def _watches_settled(self) -> None:
+        """In a thread of the watcher's."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._resync.ask)
 
     def _vitals(self) -> Vitals:
         return Vitals(

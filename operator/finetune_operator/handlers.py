@@ -81,9 +81,14 @@ def kopf_selector(kind: Kind) -> tuple[str, str, str]:
 class Watcher:
     """Keeps kopf running in a thread."""
 
-    def __init__(self, namespaces: tuple[str, ...], on_seen: OnSeen) -> None:
+    def __init__(
+        self, namespaces: tuple[str, ...], on_seen: OnSeen, on_settled: Callable[[], None]
+    ) -> None:
+        """`on_settled` is called in a thread when new watches have had time to begin: what was
+        deleted between the last full list and their begin is known only to another list."""
         self._namespaces = namespaces
         self._on_seen = on_seen
+        self._on_settled = on_settled
         self._stopping = threading.Event()
         self._round_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
@@ -113,7 +118,11 @@ class Watcher:
 
     def _run(self) -> None:
         wait = MIN_RESTART_SECONDS
-        while not self._stopping.is_set():
+        while True:
+            # Cleared before the look at _stopping, so that no stop is lost in between.
+            self._round_over.clear()
+            if self._stopping.is_set():
+                return
             self._began = began = time.monotonic()
             wanted = self._one_round()
             lasted = time.monotonic() - began
@@ -128,7 +137,9 @@ class Watcher:
 
     def _one_round(self) -> bool:
         """Run kopf until it ends; whether that was wanted."""
-        self._round_over.clear()
+        settled = threading.Timer(SETTLED_SECONDS, self._on_settled)
+        settled.daemon = True
+        settled.start()
         try:
             asyncio.run(
                 kopf.operator(
@@ -145,4 +156,6 @@ class Watcher:
         except Exception:
             logger.exception("the watches ended; they are started again")
             return False
+        finally:
+            settled.cancel()
         return self._round_over.is_set()

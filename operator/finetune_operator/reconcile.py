@@ -64,7 +64,8 @@ class Reconciler:
             return None
         document, seen = looked
         decision = decide(seen, now_utc())
-        if decision.confirm and (decision.actions or decision.status != seen.status):
+        about_to_act = decision.actions or decision.status != seen.status
+        if decision.awaits_absence or (decision.confirm and about_to_act):
             looked = await self._look_afresh(key, document)
             if looked is None:
                 return None

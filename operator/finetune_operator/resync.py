@@ -1,6 +1,7 @@
 """The slow full list: fills the store at the start and heals what a watch missed."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -36,16 +37,28 @@ class Resync:
         self._metrics = metrics
         self._scopes: tuple[str | None, ...] = namespaces or (None,)
         self.ready = asyncio.Event()
+        self._asked = asyncio.Event()
         self.last_success = time.monotonic()
 
     async def run(self, interval: float) -> None:
-        """List until cancelled: first until it works, then every `interval` seconds."""
+        """List until cancelled: first until it works, then every `interval` seconds, or sooner
+        when asked."""
         while True:
             try:
                 await self.once()
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
                 logger.warning("full list failed: %s", error)
-            await asyncio.sleep(interval if self.ready.is_set() else FIRST_LIST_RETRY_SECONDS)
+            await self._pause(interval if self.ready.is_set() else FIRST_LIST_RETRY_SECONDS)
+
+    def ask(self) -> None:
+        """List again now."""
+        self._asked.set()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
+        self._asked.clear()
 
     async def once(self) -> None:
         """List all kinds once, jobs first: children are never older than what speaks of them."""

@@ -6,10 +6,16 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+from finetune_api.children import ChildSettings
 from finetune_api.progress import PROGRESS_PATH, PROGRESS_PORT
 from finetune_operator.client import ApiError, connect
-from finetune_operator.kinds import LEASES, PYTORCHJOBS
+from finetune_operator.crash import CrashPoints
+from finetune_operator.kinds import JOBS, LEASES, PYTORCHJOBS
 from finetune_operator.leader import LEASE_NAME
+from finetune_operator.metrics import Metrics
+from finetune_operator.observe import Situation
+from finetune_operator.reconcile import Reconciler
+from finetune_operator.store import Store
 
 from devcluster.apionly import ApiServer
 from tests.apiserver.conftest import install
@@ -100,6 +106,40 @@ async def test_probes_and_metrics_tell_how_the_operator_is(cluster: Cluster) -> 
             text = await response.text()
     assert 'finetune_jobs{phase="Running"} 1.0' in text
     assert "finetune_leader 1.0" in text
+
+
+async def test_a_deletion_that_no_watch_told_of_holds_nothing_up(cluster: Cluster) -> None:
+    process = cluster.start_operator(FINETUNE_CRASH_AT="before-delete-pytorchjob")
+    await cluster.apply()
+    await cluster.reaches("Running")
+    await cluster.end_pod(await cluster.master(), "Traceback: boom", 1)
+    await asyncio.to_thread(process.wait, 30)
+    (pods,) = await cluster.all(PYTORCHJOBS)
+    name = pods["metadata"]["name"]
+    stale = await cluster.client.delete(PYTORCHJOBS, cluster.namespace, name)
+    assert stale is not None
+
+    async def gone() -> bool:
+        return not await cluster.all(PYTORCHJOBS)
+
+    await eventually(gone, "the PyTorchJob is gone")
+    store = Store()
+    store.put(JOBS, await cluster.job())
+    store.put(PYTORCHJOBS, stale)
+    reconciler = Reconciler(
+        cluster.client,
+        store,
+        Situation(),
+        Metrics(),
+        settings=ChildSettings("trainer:test", "IfNotPresent"),
+        crash=CrashPoints(),
+        retry_seconds=0.5,
+    )
+    wait = await reconciler.reconcile((cluster.namespace, "support"))
+    assert wait is not None
+    await asyncio.sleep(wait)
+    await reconciler.reconcile((cluster.namespace, "support"))
+    assert (await cluster.status())["incarnation"] == 2
 
 
 async def test_an_object_of_the_same_name_is_never_taken_for_ours(cluster: Cluster) -> None:

@@ -7,6 +7,8 @@ from finetune_api.status import FineTuneJobStatus
 
 from finetune_operator.seen import Seen
 
+ABSENCE_POLL_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class CreatePrepare:
@@ -62,11 +64,19 @@ class Decision:
     requeue_after: float | None = None
     confirm: bool = False
     """Read the job and its children from the API server and decide again before acting."""
+    awaits_absence: bool = False
+    """Goes on once something is gone. No watch tells what vanished before it began, so the API
+    server is asked, every `ABSENCE_POLL_SECONDS` at the latest."""
 
     def within(self, seconds: float) -> "Decision":
         """The same, looked at again after `seconds` at the latest."""
         sooner = seconds if self.requeue_after is None else min(self.requeue_after, seconds)
         return replace(self, requeue_after=max(sooner, 0.0))
+
+    def until_gone(self, at_most: float) -> "Decision":
+        """The same, waiting for something to vanish, for `at_most` seconds."""
+        waiting = replace(self, awaits_absence=True)
+        return waiting.within(min(at_most, ABSENCE_POLL_SECONDS))
 
 
 @dataclass(frozen=True)

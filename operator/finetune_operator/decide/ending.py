@@ -105,9 +105,10 @@ def wait_or_stop(moment: Moment) -> Decision | None:
     actions = tuple(_stop_all(moment))
     if actions:
         return Decision("stop", moment.status, actions, requeue_after=1.0)
-    wait = still_there(moment)
-    if wait is None:
-        wait = -seconds_since(moment.status.retry_at, moment.now)
+    there_for = still_there(moment)
+    if there_for is not None:
+        return Decision("wait", moment.status).until_gone(there_for)
+    wait = -seconds_since(moment.status.retry_at, moment.now)
     return Decision("wait", moment.status).within(wait) if wait > 0 else None
 
 

@@ -34,7 +34,7 @@ def prepare(moment: Moment) -> Decision | None:
     if job is None:
         return Decision("preparing", _preparing(moment), (CreatePrepare(),))
     if job.deleted_at is not None:
-        return Decision("preparing", _preparing(moment))
+        return Decision("preparing", _preparing(moment)).until_gone(moment.spec_grace)
     if job.finish is Finish.FAILED:
         return Decision("failed", _given_up(moment, job.message))
     if job.finish is Finish.SUCCEEDED:

@@ -34,7 +34,7 @@ def suspend(moment: Moment) -> Decision | None:
         ]
         status = next_status(moment, moment.status.phase, says, **changes)
         decision = Decision("suspending", status, actions, confirm="attempts" in changes)
-        return decision if wait is None else decision.within(wait)
+        return decision if wait is None else decision.until_gone(wait)
     says = [
         Say(ConditionType.SUSPENDED, True, Reason.SUSPENDED, _SUSPENDED),
         reconciling(False, Reason.SUSPENDED),
