@@ -7,6 +7,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+# Programs share the cores here; see finetune_trainer/launch/main.py.
+export OMP_WAIT_POLICY := PASSIVE
 SEED ?= $(shell date +%Y%m%d)
 
 .PHONY: help

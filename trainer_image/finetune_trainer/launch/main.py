@@ -109,6 +109,9 @@ def _work_folder() -> Path:
 def _set_environment(topology: Topology, work: Path) -> None:
     """What the ranks inherit: threads, and no way to a model hub."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_process(topology.processes)))
+    # Threads that spin while they wait starve neighbours on the same cores: of two pods on one
+    # node that together have more threads than it has cores, each runs ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("MPLCONFIGDIR", str(work / "matplotlib"))
     os.environ["HF_HUB_OFFLINE"] = "1"
