@@ -3,7 +3,12 @@
 from finetune_api.spec import (
     Adapter,
     AdapterType,
+    Data,
     FineTuneJobSpec,
+    LossOn,
+    Method,
+    Mixing,
+    MixingStop,
     Strategy,
     Training,
 )
@@ -21,8 +26,9 @@ def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
     return spec.model_copy(
         update={
             "model": spec.model.model_copy(update={"id": spec.model.id or spec.model.uri}),
+            "data": _resolve_data(spec.data),
             "adapter": adapter,
-            "training": _resolve_training(spec.training, adapter),
+            "training": _resolve_training(spec.training, adapter, spec.method),
             "workers": spec.workers.model_copy(update={"strategy": Strategy.DDP}),
         }
     )
@@ -50,9 +56,22 @@ def _resolve_adapter(adapter: Adapter) -> Adapter:
     )
 
 
-def _resolve_training(training: Training, adapter: Adapter) -> Training:
+def _resolve_data(data: Data) -> Data:
+    if data.mixing is Mixing.CONCAT:
+        return data
+    weighted = [s.model_copy(update={"weight": s.weight or "1"}) for s in data.train]
+    stop = data.mixing_stop or MixingStop.FIRST_EXHAUSTED
+    return data.model_copy(update={"train": weighted, "mixing_stop": stop})
+
+
+def _resolve_training(training: Training, adapter: Adapter, method: Method) -> Training:
     learning_rate = "2e-5" if adapter.type is AdapterType.NONE else "2e-4"
     epochs = None if training.max_steps is not None else training.epochs or "1"
+    loss_on = training.loss_on or LossOn.COMPLETION if method is Method.SFT else None
     return training.model_copy(
-        update={"epochs": epochs, "learning_rate": training.learning_rate or learning_rate}
+        update={
+            "epochs": epochs,
+            "learning_rate": training.learning_rate or learning_rate,
+            "loss_on": loss_on,
+        }
     )

@@ -5,7 +5,10 @@ A field marked `RECIPE` changes the result and is part of the recipe hash. Field
 left out are `None` until `finetune_api.resolve` fills them in.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import reduce
+from operator import add
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -40,7 +43,7 @@ Uri = Annotated[
 _S3_ONLY = "file:// works only in local runs (`finetune run`); on a cluster write s3://BUCKET/KEY"
 
 
-def _uri_is_s3(model: "ModelSource | DataSource | Output") -> bool:
+def _uri_is_s3(model: "ModelSource | RowSource | Output") -> bool:
     return model.uri.startswith("s3://")
 
 
@@ -50,7 +53,9 @@ _URI_IS_S3 = Rule("self.uri.startsWith('s3://')", _S3_ONLY, _uri_is_s3)
 class Method(StrEnum):
     """How the model is tuned."""
 
+    CPT = "CPT"
     SFT = "SFT"
+    DPO = "DPO"
 
 
 class ModelSource(ApiModel):
@@ -70,11 +75,22 @@ class RowFormat(StrEnum):
     """Shape of a source's rows."""
 
     AUTO = "Auto"
+    TEXT = "Text"
+    PROMPT_COMPLETION = "PromptCompletion"
     INSTRUCTION = "Instruction"
     MESSAGES = "Messages"
+    PREFERENCE = "Preference"
 
 
-class DataSource(ApiModel):
+FORMATS_OF: dict[Method, tuple[RowFormat, ...]] = {
+    Method.CPT: (RowFormat.TEXT,),
+    Method.SFT: (RowFormat.MESSAGES, RowFormat.INSTRUCTION, RowFormat.PROMPT_COMPLETION),
+    Method.DPO: (RowFormat.PREFERENCE,),
+}
+"""Shapes of rows that each method trains on."""
+
+
+class RowSource(ApiModel):
     """Rows in one JSON or JSONL object."""
 
     CLUSTER_RULES: ClassVar[tuple[Rule, ...]] = (_URI_IS_S3,)
@@ -82,14 +98,27 @@ class DataSource(ApiModel):
     uri: Annotated[Uri, RECIPE]
     """Object of JSON lines, or one JSON array of rows."""
     format: Annotated[RowFormat, RECIPE] = RowFormat.AUTO
-    """Instruction: instruction, context, response (dolly, alpaca). Messages: a list of turns
-    (role and content, or ShareGPT's from and value). Auto looks at the rows."""
+    """Text (CPT): a column text. Instruction (SFT): instruction, context, response (dolly,
+    alpaca). PromptCompletion (SFT): the texts prompt and completion, a user's turn and its answer.
+    Messages (SFT): a list of turns (role and content, or ShareGPT's from and value). Preference
+    (DPO): chosen and rejected after a prompt, or two conversations that begin alike. Auto looks at
+    the rows."""
     fields: Annotated[dict[str, ShortText] | None, RECIPE, Field(max_length=16)] = None
-    """Column map: our name (instruction, context, response, messages, system) to the column."""
+    """Column map: our name (text, instruction, context, response, messages, prompt, completion,
+    chosen, rejected, system, tools) to the column."""
     template: Annotated[LongText | None, RECIPE] = None
-    """Jinja template of the user's turn of Instruction rows, over instruction and context."""
+    """Jinja template: of the user's turn of Instruction rows, over instruction and context; of the
+    document of Text rows, over text and the row's other columns."""
     license: ShortText | None = None
     """SPDX name of the rows' licence, for the model card."""
+
+
+class DataSource(RowSource):
+    """Rows to train on or to measure on."""
+
+    weight: Annotated[DecimalPositive | None, RECIPE] = None
+    """With mixing Interleave, this source's part of what is drawn, relative to the other weights;
+    "1" when absent."""
 
 
 class DataChecks(ApiModel):
@@ -101,17 +130,42 @@ class DataChecks(ApiModel):
     """Share of rows that may be longer than training.sequenceLength; they are dropped."""
 
 
+class Mixing(StrEnum):
+    """How several train sources are drawn from."""
+
+    CONCAT = "Concat"
+    INTERLEAVE = "Interleave"
+
+
+class MixingStop(StrEnum):
+    """When an interleaved epoch ends."""
+
+    FIRST_EXHAUSTED = "FirstExhausted"
+    ALL_EXHAUSTED = "AllExhausted"
+
+
+def _weighted(sources: Sequence[DataSource] | None) -> bool:
+    return any(source.weight is not None for source in sources or ())
+
+
 class Data(ApiModel):
     """Rows to train on and rows to measure on."""
 
     train: Annotated[list[DataSource], RECIPE, Field(min_length=1, max_length=32)]
-    """Sources of training rows; each is read once an epoch."""
+    """Sources of training rows."""
     evaluation: Annotated[list[DataSource] | None, RECIPE, Field(min_length=1, max_length=32)] = (
         None
     )
     """Held-out rows; when absent a share of the training rows is held out."""
     evaluation_fraction: Annotated[DecimalOpenShare | None, RECIPE] = None
-    """Share of training rows held out when evaluation is absent."""
+    """Share of training rows (documents for CPT) held out when evaluation is absent."""
+    mixing: Annotated[Mixing, RECIPE] = Mixing.CONCAT
+    """Concat reads each train source once an epoch. Interleave draws rows, pairs or blocks by the
+    sources' weights; a source that an epoch reads in part or more than once goes on where the
+    epoch before stopped, so that all of it comes equally often."""
+    mixing_stop: Annotated[MixingStop | None, RECIPE] = None
+    """FirstExhausted (when absent) ends an interleaved epoch when a source was read whole,
+    AllExhausted when all were."""
     checks: DataChecks = Field(default_factory=DataChecks)
     """Limits on bad rows."""
 
@@ -121,7 +175,59 @@ class Data(ApiModel):
             "give evaluation rows or evaluationFraction, not both",
             lambda data: data.evaluation is None or data.evaluation_fraction is None,
         ),
+        Rule(
+            "self.mixing == 'Interleave' || self.train.all(source, !has(source.weight))",
+            "mixing Concat reads every source once: remove weight, or set mixing to Interleave",
+            lambda data: data.mixing is Mixing.INTERLEAVE or not _weighted(data.train),
+        ),
+        Rule(
+            "!has(self.evaluation) || self.evaluation.all(source, !has(source.weight))",
+            "evaluation rows are all read: remove their weight",
+            lambda data: not _weighted(data.evaluation),
+        ),
+        Rule(
+            "self.mixing == 'Interleave' || !has(self.mixingStop)",
+            "mixingStop says when an interleaved epoch ends: remove it, or set mixing to "
+            "Interleave",
+            lambda data: data.mixing is Mixing.INTERLEAVE or data.mixing_stop is None,
+        ),
     )
+
+
+class ReplaySource(RowSource):
+    """General text that is mixed in, against forgetting."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.format in ['Auto', 'Text']",
+            "replay rows are documents: set format to Text or leave it out",
+            lambda source: source.format in (RowFormat.AUTO, RowFormat.TEXT),
+        ),
+    )
+
+    share: Annotated[DecimalOpenShare, RECIPE]
+    """Share of an epoch's blocks that come from here, "0.1" for a tenth."""
+
+
+MAX_REPLAY_SHARE = 0.95
+"""Of all replay sources together; what is left belongs to the train sources."""
+
+
+class Cpt(ApiModel):
+    """Settings of continued pre-training."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"self.replay.map(source, double(source.share)).sum() <= {MAX_REPLAY_SHARE}",
+            f"the shares of replay may be {MAX_REPLAY_SHARE} together; the rest is data.train",
+            lambda cpt: (
+                reduce(add, (float(source.share) for source in cpt.replay)) <= MAX_REPLAY_SHARE
+            ),
+        ),
+    )
+
+    replay: Annotated[list[ReplaySource], RECIPE, Field(min_length=1, max_length=8)]
+    """General text drawn beside the train sources; an epoch is once through the train sources."""
 
 
 class AdapterType(StrEnum):
@@ -176,6 +282,14 @@ class Precision(StrEnum):
     FP32 = "FP32"
 
 
+class LossOn(StrEnum):
+    """Which tokens of a row are learnt."""
+
+    COMPLETION = "Completion"
+    LAST_TURN = "LastTurn"
+    ALL = "All"
+
+
 class Training(ApiModel):
     """The optimisation."""
 
@@ -188,15 +302,20 @@ class Training(ApiModel):
     )
 
     epochs: Annotated[DecimalPositive | None, RECIPE] = None
-    """Passes over the training rows; "1" when maxSteps is absent too."""
+    """Passes over the training data; "1" when maxSteps is absent too."""
     max_steps: Annotated[int | None, RECIPE, Field(ge=1, le=100_000_000)] = None
     """Optimizer steps, in place of epochs."""
     global_batch_size: Annotated[int, RECIPE, Field(ge=1, le=1_000_000)] = 64
-    """Rows in one optimizer step, over all processes; the last of an epoch may have fewer."""
+    """Rows (SFT), pairs (DPO) or blocks (CPT) in one optimizer step, over all processes; the last
+    step of an epoch may have fewer."""
     micro_batch_tokens: Annotated[int | None, Field(ge=16, le=16_777_216)] = None
     """Largest number of tokens in one forward pass of one process; chosen when absent."""
     sequence_length: Annotated[int, RECIPE, Field(ge=16, le=1_048_576)] = 4096
-    """Longest row in tokens; longer rows are dropped and counted."""
+    """Longest row, or longer side of a pair, in tokens; longer ones are dropped and counted. For
+    CPT the tokens of a block: documents are laid one after another and cut."""
+    loss_on: Annotated[LossOn | None, RECIPE] = None
+    """SFT: Completion (when absent) learns every turn of the assistant, LastTurn the last of them,
+    All every token of the row but the first, whatever the turns' weights."""
     packing: bool = True
     """Several rows in one forward pass without padding; changes speed, not the result."""
     learning_rate: Annotated[DecimalPositive | None, RECIPE] = None
@@ -405,11 +524,45 @@ class Restarts(ApiModel):
     """Seconds in which all pods must run, or they are deleted and tried again with backoff."""
 
 
+def _formats_rule(method: Method) -> Rule:
+    """Rows of a format that `method` does not train on are refused at once."""
+    allowed = (RowFormat.AUTO, *FORMATS_OF[method])
+    names = [form.value for form in allowed]
+    fits = f"(source, source.format in {names})"
+
+    def holds(spec: "FineTuneJobSpec") -> bool:
+        sources = [*spec.data.train, *(spec.data.evaluation or [])]
+        return spec.method is not method or all(source.format in allowed for source in sources)
+
+    return Rule(
+        f"self.method != '{method}' || (self.data.train.all{fits}"
+        f" && (!has(self.data.evaluation) || self.data.evaluation.all{fits}))",
+        f"method {method} trains on rows of the format {' or '.join(names[1:])}; set format to "
+        "one of these or leave it out",
+        holds,
+    )
+
+
 class FineTuneJobSpec(ApiModel):
     """The wish: a model, data, a method, and where the result goes."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        *(_formats_rule(method) for method in Method),
+        Rule(
+            "self.method == 'CPT' || !has(self.cpt)",
+            "the block cpt belongs to method CPT: remove it, or change the method",
+            lambda spec: spec.method is Method.CPT or spec.cpt is None,
+        ),
+        Rule(
+            "self.method == 'SFT' || !has(self.training.lossOn)",
+            "training.lossOn belongs to method SFT: remove it",
+            lambda spec: spec.method is Method.SFT or spec.training.loss_on is None,
+        ),
+    )
+
     method: Annotated[Method, RECIPE]
-    """How the model is tuned."""
+    """CPT: continued pre-training on documents. SFT: answers to prompts. DPO: the better of two
+    answers."""
     model: Annotated[ModelSource, RECIPE]
     """The model that training starts from."""
     data: Annotated[Data, RECIPE]
@@ -418,6 +571,8 @@ class FineTuneJobSpec(ApiModel):
     """Low-rank adapters, or full weights."""
     training: Annotated[Training, RECIPE] = Field(default_factory=Training)
     """The optimisation."""
+    cpt: Annotated[Cpt | None, RECIPE] = None
+    """Settings of method CPT."""
     evaluation: Evaluation = Field(default_factory=Evaluation)
     """Measurements before and after training."""
     workers: Workers = Field(default_factory=Workers)

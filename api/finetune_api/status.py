@@ -8,6 +8,7 @@ from pydantic import Field
 from finetune_api.fields import ApiModel
 from finetune_api.progress import Number, Progress
 from finetune_api.spec import Adapter, Strategy, Training
+from finetune_api.units import Unit
 
 Text = Annotated[str, Field(max_length=1024)]
 Timestamp = Annotated[str, Field(max_length=32)]
@@ -101,14 +102,17 @@ class RowError(ApiModel):
 class DataStatus(ApiModel):
     """What the preparation found."""
 
+    unit: Unit = Unit.ROW
+    """What rows and evaluationRows count: rows (SFT, and any data that is refused), pairs (DPO) or
+    blocks (CPT)."""
     rows: Count
-    """Training rows kept."""
+    """Training rows, pairs or blocks kept."""
     evaluation_rows: Count = 0
-    """Held-out rows."""
+    """Held-out rows, pairs or blocks."""
     dropped: Count = 0
-    """Rows left out."""
+    """Rows of the sources left out, whatever the unit."""
     tokens: Count = 0
-    """Training tokens in one epoch."""
+    """Training tokens in one epoch; with mixing Interleave or replay, on average."""
     report_uri: Annotated[str, Field(max_length=1200)] | None = None
     """Address of the data report."""
     first_errors: Annotated[list[RowError] | None, Field(max_length=20)] = None

@@ -72,7 +72,7 @@ def _data_lines(status: FineTuneJobStatus) -> Iterator[str]:
     if data is None:
         return
     yield (
-        f"data: {data.rows:,} rows, {data.evaluation_rows:,} held out, "
+        f"data: {data.rows:,} {data.unit.plural}, {data.evaluation_rows:,} held out, "
         f"{data.dropped:,} dropped, {data.tokens:,} tokens in an epoch"
     )
     for error in data.first_errors or []:

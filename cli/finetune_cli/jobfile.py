@@ -60,6 +60,7 @@ def replace_addresses(
     model: str | None = None,
     train: Sequence[str] | None = None,
     evaluation: Sequence[str] | None = None,
+    replay: Sequence[str] | None = None,
 ) -> None:
     """Put the given paths or addresses in place of those in `document`, which is changed."""
     spec = document.get("spec")
@@ -67,18 +68,21 @@ def replace_addresses(
         return
     if model is not None and isinstance(spec.get("model"), dict):
         spec["model"]["uri"] = as_uri(model)
-    _replace_sources(spec, "train", train)
-    _replace_sources(spec, "evaluation", evaluation)
+    _replace_sources(spec, "data", "train", train)
+    _replace_sources(spec, "data", "evaluation", evaluation)
+    _replace_sources(spec, "cpt", "replay", replay)
 
 
-def _replace_sources(spec: Document, field: str, addresses: Sequence[str] | None) -> None:
-    data = spec.get("data")
-    if not addresses or not isinstance(data, dict):
+def _replace_sources(
+    spec: Document, block: str, field: str, addresses: Sequence[str] | None
+) -> None:
+    holder = spec.get(block, {})
+    if not addresses or not isinstance(holder, dict):
         return
-    sources = data.get(field) or []
+    sources = holder.get(field) or []
     if len(sources) != len(addresses):
         raise UsageError(
-            f"data.{field} has {len(sources)} sources and --{field} was given "
+            f"{block}.{field} has {len(sources)} sources and --{field} was given "
             f"{len(addresses)} times; give it once for each source"
         )
     for source, address in zip(sources, addresses, strict=True):

@@ -86,7 +86,11 @@ def _add_run(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--processes", type=int, metavar="N", help="processes; workers.processesPerNode if absent")
     add("--model", metavar="PATH_OR_URI", help="in place of model.uri")
     repeated = "in place of the addresses in {}; once for each of them"
-    for option, field in (("--train", "data.train"), ("--evaluation", "data.evaluation")):
+    for option, field in (
+        ("--train", "data.train"),
+        ("--evaluation", "data.evaluation"),
+        ("--replay", "cpt.replay"),
+    ):
         add(option, action="append", metavar="PATH_OR_URI", help=repeated.format(field))
 
 

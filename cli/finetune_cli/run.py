@@ -58,7 +58,11 @@ def read_job(options: argparse.Namespace, output: Path) -> FineTuneJob:
             raise UsageError(f"{module} is missing: pip install 'finetune-operator[trainer]'")
     document = one_job(options.file)
     replace_addresses(
-        document, model=options.model, train=options.train, evaluation=options.evaluation
+        document,
+        model=options.model,
+        train=options.train,
+        evaluation=options.evaluation,
+        replay=options.replay,
     )
     spec = document.get("spec")
     if isinstance(spec, dict) and isinstance(spec.get("output", {}), dict):
@@ -200,6 +204,6 @@ def _note_data(view: View, message: PrepareMessage) -> None:
     data = message.data
     if data is not None:
         view.note(
-            f"Data: {data.rows:,} rows to train on, {data.evaluation_rows:,} held out, "
-            f"{data.dropped:,} dropped, {data.tokens:,} tokens in an epoch"
+            f"Data: {data.rows:,} {data.unit.plural} to train on, {data.evaluation_rows:,} held "
+            f"out, {data.dropped:,} dropped, {data.tokens:,} tokens in an epoch"
         )

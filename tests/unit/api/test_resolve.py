@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from finetune_api.resolve import effective, resolve
+from finetune_api.spec import LossOn, MixingStop
 
 from tests.unit.api.jobs import job
 
@@ -14,6 +15,8 @@ from tests.unit.api.jobs import job
         {},
         {"adapter": {"type": "None"}},
         {"training": {"maxSteps": 7}},
+        {"method": "DPO"},
+        {"data": {"train": [{"uri": "s3://d/a"}], "mixing": "Interleave"}},
         {"adapter": {"rank": 8, "alpha": 8, "dropout": "0", "targetModules": ["q_proj"]}},
     ],
 )
@@ -49,6 +52,19 @@ def test_what_the_user_wrote_stays() -> None:
     spec = resolve(made.spec)
     assert spec.adapter.to_wire() == {"type": "LoRA", **adapter}
     assert (spec.training.epochs, spec.training.learning_rate) == ("2.5", "1e-5")
+
+
+def test_only_supervised_rows_have_a_choice_of_what_is_learnt() -> None:
+    assert resolve(job().spec).training.loss_on is LossOn.COMPLETION
+    assert resolve(job(method="DPO").spec).training.loss_on is None
+
+
+def test_interleaved_sources_weigh_the_same_and_end_with_the_first() -> None:
+    train = [{"uri": "s3://d/a"}, {"uri": "s3://d/b", "weight": "3"}]
+    data = resolve(job(data={"train": train, "mixing": "Interleave"}).spec).data
+    assert [source.weight for source in data.train] == ["1", "3"]
+    assert data.mixing_stop is MixingStop.FIRST_EXHAUSTED
+    assert resolve(job().spec).data == job().spec.data
 
 
 def test_status_shows_the_resolved_settings() -> None:

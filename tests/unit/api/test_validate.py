@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
+from finetune_api.spec import FORMATS_OF, Method, RowFormat
 from finetune_api.validate import Target, examine, unused_locally, validate
 from finetune_api.yamlfile import load_documents
 
@@ -54,7 +55,7 @@ def test_the_smallest_job_is_valid() -> None:
             "spec.training.learningRate: "
             'must be a decimal string > 0 and <= 1e9, for example "0.1"',
         ),
-        ({"method": "DPO"}, "spec.method: Input should be 'SFT'"),
+        ({"method": "Magic"}, "spec.method: Input should be 'CPT', 'SFT' or 'DPO'"),
         (
             {"podTemplate": {"env": [{"name": "FINETUNE_WORK_DIR", "value": "/x"}]}},
             "spec.podTemplate.env[0]: the operator sets this variable; S3 keys belong in the "
@@ -64,6 +65,81 @@ def test_the_smallest_job_is_valid() -> None:
 )
 def test_a_problem_names_its_field_and_what_to_write(spec: dict[str, Any], told: str) -> None:
     assert problems(document(**spec)) == [told]
+
+
+ROWS = {"uri": "s3://d/a"}
+REPLAY = {"uri": "s3://d/general", "share": "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (
+            {"data": {"train": [{**ROWS, "weight": "2"}]}},
+            "spec.data: mixing Concat reads every source once: remove weight, or set mixing to "
+            "Interleave",
+        ),
+        (
+            {
+                "data": {
+                    "train": [{**ROWS, "weight": "2"}],
+                    "evaluation": [{**ROWS, "weight": "2"}],
+                    "mixing": "Interleave",
+                }
+            },
+            "spec.data: evaluation rows are all read: remove their weight",
+        ),
+        (
+            {"data": {"train": [ROWS], "mixingStop": "AllExhausted"}},
+            "spec.data: mixingStop says when an interleaved epoch ends: remove it, or set mixing "
+            "to Interleave",
+        ),
+        (
+            {"cpt": {"replay": [REPLAY]}},
+            "spec: the block cpt belongs to method CPT: remove it, or change the method",
+        ),
+        (
+            {"method": "CPT", "cpt": {"replay": [REPLAY, REPLAY]}},
+            "spec.cpt: the shares of replay may be 0.95 together; the rest is data.train",
+        ),
+        (
+            {"method": "CPT", "cpt": {"replay": [{**REPLAY, "format": "Messages"}]}},
+            "spec.cpt.replay[0]: replay rows are documents: set format to Text or leave it out",
+        ),
+        (
+            {"method": "DPO", "training": {"lossOn": "All"}},
+            "spec: training.lossOn belongs to method SFT: remove it",
+        ),
+        (
+            {"method": "CPT", "data": {"train": [{**ROWS, "format": "Messages"}]}},
+            "spec: method CPT trains on rows of the format Text; set format to one of these or "
+            "leave it out",
+        ),
+        (
+            {"data": {"train": [ROWS], "evaluation": [{**ROWS, "format": "Preference"}]}},
+            "spec: method SFT trains on rows of the format Messages or Instruction or "
+            "PromptCompletion; set format to one of these or leave it out",
+        ),
+    ],
+)
+def test_data_that_the_method_would_not_use_is_refused(spec: dict[str, Any], told: str) -> None:
+    assert problems(document(**spec)) == [told]
+
+
+def test_sources_are_mixed_by_weights_and_replayed_by_shares() -> None:
+    mixed = {"train": [{**ROWS, "weight": "2"}, ROWS], "mixing": "Interleave"}
+    stop = {"mixingStop": "AllExhausted"}
+    assert problems(document(data={**mixed, **stop})) == []
+    replay = [{**REPLAY, "share": "0.45"}, REPLAY]
+    assert problems(document(method="CPT", data=mixed, cpt={"replay": replay})) == []
+
+
+@pytest.mark.parametrize("form", [form for form in RowFormat if form is not RowFormat.AUTO])
+def test_every_format_has_exactly_one_method(form: RowFormat) -> None:
+    data = {"train": [{**ROWS, "format": form.value}]}
+    taken = [m for m in Method if problems(document(method=m.value, data=data)) == []]
+    assert taken == [m for m, formats in FORMATS_OF.items() if form in formats]
+    assert len(taken) == 1
 
 
 @pytest.mark.parametrize("target", Target)
@@ -123,6 +199,10 @@ def test_bounds_are_compared_as_doubles_as_cel_does(value: str, good: bool) -> N
         (
             {"data": {"train": [{"uri": "s3://d/a"}], "evaluation": [{"uri": "file:///d/b"}]}},
             "spec.data.evaluation[0]",
+        ),
+        (
+            {"method": "CPT", "cpt": {"replay": [{"uri": "file:///general", "share": "0.1"}]}},
+            "spec.cpt.replay[0]",
         ),
         ({"output": {"uri": "file:///results"}}, "spec.output"),
     ],

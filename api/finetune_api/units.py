@@ -1,0 +1,28 @@
+"""What a job counts: the units that data.rows, globalBatchSize and an epoch are numbers of."""
+
+from enum import StrEnum
+
+from finetune_api.spec import Method
+
+
+class Unit(StrEnum):
+    """What is read whole or not at all."""
+
+    ROW = "Row"
+    PAIR = "Pair"
+    """A chosen and a rejected answer to one prompt."""
+    BLOCK = "Block"
+    """training.sequenceLength tokens of documents laid one after another."""
+
+    @property
+    def plural(self) -> str:
+        """For people: rows, pairs, blocks."""
+        return f"{self.value.lower()}s"
+
+
+UNIT_OF: dict[Method, Unit] = {
+    Method.CPT: Unit.BLOCK,
+    Method.SFT: Unit.ROW,
+    Method.DPO: Unit.PAIR,
+}
+"""The unit of each method."""
