@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune_api.hashing import canonical_digest, recipe_hash
-from finetune_api.spec import DataSource, FineTuneJobSpec
+from finetune_api.spec import FineTuneJobSpec, LossOn
 
-from finetune_trainer.data.chat import Chat
 from finetune_trainer.data.corpus import LocalSource
+from finetune_trainer.data.making import LocalSources
 from finetune_trainer.model_check import CheckedModel
 from finetune_trainer.prepared import PREPARED_VERSION
 from finetune_trainer.version import TRAINER_VERSION
@@ -15,24 +15,27 @@ from finetune_trainer.version import TRAINER_VERSION
 
 def data_digest(
     spec: FineTuneJobSpec,
-    train: Sequence[LocalSource],
-    evaluation: Sequence[LocalSource],
+    sources: LocalSources,
     tokenizer_digest: str,
-    chat: Chat,
+    template: str | None,
 ) -> str:
-    """Equal exactly when the same rows become the same tokens in the same splits.
+    """Equal exactly when the same rows become the same tokens in the same units and splits.
 
-    Over the content of the sources and how they are read, the tokenizer, the chat template, the
-    length limit, what decides the split, the checks, and the version of this code. Addresses
-    are no part of it.
+    Over the method, the content of the sources and how they are read, the tokenizer, the chat
+    template, what is learnt of a row, the length limit, what decides the split, the checks, and
+    the version of this code. Addresses are no part of it, nor are weights and shares: how much of
+    each source an epoch reads is decided when it is read.
     """
     return canonical_digest(
         {
             "version": PREPARED_VERSION,
-            "train": [_read_as(local) for local in train],
-            "evaluation": [_read_as(local) for local in evaluation],
+            "method": spec.method.value,
+            "train": [_read_as(local) for local in sources.train],
+            "replay": [_read_as(local) for local in sources.replay],
+            "evaluation": [_read_as(local) for local in sources.evaluation],
             "tokenizer": tokenizer_digest,
-            "template": chat.template_for(),
+            "template": template,
+            "lossOn": (spec.training.loss_on or LossOn.COMPLETION).value,
             "sequenceLength": spec.training.sequence_length,
             "seed": spec.training.seed,
             "evaluationFraction": spec.data.evaluation_fraction,
@@ -51,7 +54,7 @@ def recipe_digest(
 
 
 def _read_as(local: LocalSource) -> dict[str, Any]:
-    source: DataSource = local.source
+    source = local.source
     return {
         "sha256": local.sha256,
         "format": source.format.value,

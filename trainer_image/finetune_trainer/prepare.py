@@ -17,28 +17,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 from finetune_api.errors import FineTuneError, InternalError, InterruptedRunError, UserError
 from finetune_api.exits import Outcome, exit_code
 from finetune_api.layout import JobLayout
 from finetune_api.messages import PrepareMessage, encode
 from finetune_api.reasons import Reason
 from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE, RunFile
-from finetune_api.spec import DataSource
+from finetune_api.spec import FineTuneJobSpec, RowSource
 from finetune_api.status import DataStatus, OutputStatus, PreparedStatus
 from pydantic import ValidationError
 
-from finetune_trainer.data.chat import Chat
 from finetune_trainer.data.corpus import CorpusReader, LocalSource, Say
+from finetune_trainer.data.making import LocalSources, Splits, counted, read_splits
+from finetune_trainer.data.rendering import Rendering
 from finetune_trainer.data.report import REPORT_FILE, DataReport, accepted_report, refused_report
 from finetune_trainer.data.samples import sample_rows
-from finetune_trainer.data.split import choose_held_out, held_out_target
-from finetune_trainer.data.table import RowTable, select_rows
+from finetune_trainer.engine.mixture import mixture_of_sizes, train_sources
 from finetune_trainer.identity import data_digest, recipe_digest
 from finetune_trainer.model_check import CheckedModel, check_model
 from finetune_trainer.prepared import (
     PreparedMetadata,
-    PreparedSplit,
     find_prepared,
     upload_prepared,
     write_prepared,
@@ -56,9 +54,8 @@ class _Inputs:
     """All that a preparation depends on, on this machine."""
 
     model: CheckedModel
-    chat: Chat
-    train: list[LocalSource]
-    evaluation: list[LocalSource]
+    rendering: Rendering
+    sources: LocalSources
     status: PreparedStatus
     """Where the tokens will lie."""
 
@@ -89,12 +86,13 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
             say(f"already prepared: {inputs.status.uri}")
         else:
             metadata = _make(run, layout, inputs, Path(folder), store, say)
+    counts = _counts_of(run.spec, metadata)
     return PrepareMessage(
         outcome=Outcome.DONE,
         reason=Reason.DATA_READY,
-        message=f"{metadata.counts.rows} training rows, {metadata.counts.tokens} tokens",
+        message=f"{counts.rows} training {metadata.unit.plural}, {counts.tokens} tokens an epoch",
         prepared=inputs.status,
-        data=metadata.counts,
+        data=counts,
     )
 
 
@@ -192,21 +190,22 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
     spec = run.spec
     say(f"checking the model {spec.model.uri}")
     model = check_model(store, spec.model.uri, folder / "model", spec.training.sequence_length)
-    chat = Chat(model.tokenizer)
-    train = _fetch(store, spec.data.train, folder / "train", say)
-    evaluation = _fetch(store, spec.data.evaluation or [], folder / "evaluation", say)
-    data_hash = data_digest(spec, train, evaluation, model.tokenizer_digest, chat)
+    rendering = Rendering(model.tokenizer, spec)
+    sources = LocalSources(
+        train=_fetch(store, spec.data.train, folder / "train", say),
+        replay=_fetch(store, spec.cpt.replay if spec.cpt else [], folder / "replay", say),
+        evaluation=_fetch(store, spec.data.evaluation or [], folder / "evaluation", say),
+    )
+    data_hash = data_digest(spec, sources, model.tokenizer_digest, rendering.template)
     status = PreparedStatus(
         uri=layout.prepared(data_hash),
         data_hash=data_hash,
-        recipe_hash=recipe_digest(spec, model, [*train, *evaluation]),
+        recipe_hash=recipe_digest(spec, model, sources.all),
     )
-    return _Inputs(model, chat, train, evaluation, status)
+    return _Inputs(model, rendering, sources, status)
 
 
-def _fetch(
-    store: Store, sources: Sequence[DataSource], folder: Path, say: Say
-) -> list[LocalSource]:
+def _fetch(store: Store, sources: Sequence[RowSource], folder: Path, say: Say) -> list[LocalSource]:
     fetched = []
     for index, source in enumerate(sources):
         path = folder / str(index)
@@ -222,64 +221,74 @@ def _make(
     run: RunFile, layout: JobLayout, inputs: _Inputs, folder: Path, store: Store, say: Say
 ) -> PreparedMetadata:
     """Read the rows, make the tokens, upload them and the report."""
-    reader = CorpusReader(inputs.chat, run.spec.training.sequence_length, say)
-    try:
-        rows = reader.read(inputs.train)
-        given = reader.read(inputs.evaluation) if inputs.evaluation else None
-    except UserError as error:
-        raise _refuse(reader, error, store, layout) from error
-    problem = reader.findings.problem(run.spec.data.checks, run.spec.training.sequence_length)
-    train, evaluation = _split(run, rows, given)
-    if problem is None and not len(train):
-        problem = UserError(
-            Reason.INVALID_DATA, "no training row is left", where=run.spec.data.train[0].uri
-        )
-    if problem is not None:
-        raise _refuse(reader, problem, store, layout)
-    report = accepted_report(reader.findings, reader.sources, train, evaluation, inputs.chat)
+    reader = CorpusReader(inputs.rendering, run.spec.training.sequence_length, say)
+    splits = _read(run.spec, layout, inputs, reader, store)
+    train, evaluation = splits.train, splits.evaluation
+    sources = counted(reader.sources, train)
+    report = accepted_report(reader.findings, sources, train, evaluation, inputs.rendering)
     _write_report(store, report, f"{inputs.status.uri}/{REPORT_FILE}")
     metadata = PreparedMetadata(
+        unit=inputs.rendering.unit,
         data_hash=inputs.status.data_hash,
         tokenizer_digest=inputs.model.tokenizer_digest,
-        chat_template=inputs.chat.published_template,
+        chat_template=inputs.rendering.published_template,
         sequence_length=run.spec.training.sequence_length,
         counts=DataStatus(
-            rows=len(train),
-            evaluation_rows=len(evaluation),
+            rows=train.units,
+            evaluation_rows=evaluation.units,
             dropped=reader.findings.invalid + reader.findings.too_long,
             tokens=len(train.tokens),
             report_uri=f"{inputs.status.uri}/{REPORT_FILE}",
             first_errors=reader.findings.first_errors(None),
         ),
         evaluation_tokens=len(evaluation.tokens),
-        sources=reader.sources,
-        samples=sample_rows(
-            evaluation, [*inputs.train, *inputs.evaluation], reader.shapes, inputs.chat
-        ),
+        sources=sources,
+        samples=sample_rows(evaluation, inputs.sources.all, reader.shapes, inputs.rendering),
     )
-    say(f"{len(train)} training rows, {len(evaluation)} held out, {len(train.tokens)} tokens")
+    units = metadata.unit.plural
+    say(f"{train.units} training {units}, {evaluation.units} held out, {len(train.tokens)} tokens")
     metadata = write_prepared(folder / "prepared", train, evaluation, metadata)
     upload_prepared(store, folder / "prepared", inputs.status.uri)
     return metadata
 
 
-def _split(
-    run: RunFile, rows: RowTable, given: RowTable | None
-) -> tuple[PreparedSplit, PreparedSplit]:
-    """(training rows, held-out rows)."""
-    train = rows.to_split()
-    if given is not None:
-        return train, given.to_split()
-    target = held_out_target(len(train), run.spec.data.evaluation_fraction)
-    held_out = choose_held_out(train.group_ids, target, run.spec.training.seed)
-    return select_rows(train, np.logical_not(held_out)), select_rows(train, held_out)
+def _read(
+    spec: FineTuneJobSpec, layout: JobLayout, inputs: _Inputs, reader: CorpusReader, store: Store
+) -> Splits:
+    """The units of all sources. Raises RefusedDataError, with its report uploaded."""
+    try:
+        splits = read_splits(reader, inputs.sources, spec, inputs.rendering.unit)
+    except UserError as error:
+        raise _refuse(reader, inputs, error, store, layout) from error
+    problem = reader.findings.problem(spec.data.checks, spec.training.sequence_length)
+    if problem is None and not (splits.train.unit_sources < len(spec.data.train)).any():
+        problem = UserError(
+            Reason.INVALID_DATA, "no training row is left", where=spec.data.train[0].uri
+        )
+    if problem is not None:
+        raise _refuse(reader, inputs, problem, store, layout)
+    return splits
+
+
+def _counts_of(spec: FineTuneJobSpec, metadata: PreparedMetadata) -> DataStatus:
+    """What status shows: the tokens of an epoch depend on the mixture, which no token does.
+
+    Raises UserError for a mixture that cannot be.
+    """
+    sources = metadata.sources[: len(train_sources(spec))]
+    mixture = mixture_of_sizes(spec, [source.units for source in sources])
+    tokens = sum(
+        source.tokens * part.per_epoch // max(1, source.units)
+        for source, part in zip(sources, mixture.parts, strict=True)
+    )
+    return metadata.counts.model_copy(update={"unit": metadata.unit, "tokens": tokens})
 
 
 def _refuse(
-    reader: CorpusReader, problem: UserError, store: Store, layout: JobLayout
+    reader: CorpusReader, inputs: _Inputs, problem: UserError, store: Store, layout: JobLayout
 ) -> RefusedDataError:
     findings = reader.findings
-    report = refused_report(findings, reader.sources, str(problem))
+    report = refused_report(findings, reader.sources, str(problem), inputs.rendering.unit)
     _write_report(store, report, layout.data_report())
     dropped = findings.invalid + findings.too_long
     data = DataStatus(

@@ -1,4 +1,4 @@
-"""Prepared data: tokens, loss spans and origins of rows, as they lie in S3 and on disk.
+"""Prepared data: tokens, loss spans, origins and units of rows, as they lie in S3 and on disk.
 
     prepared/HASH/train.safetensors        one split, the arrays of `PreparedSplit`
     prepared/HASH/evaluation.safetensors   the other; it may hold no rows
@@ -22,12 +22,13 @@ from finetune_api.errors import InfrastructureError
 from finetune_api.fields import ApiModel
 from finetune_api.reasons import Reason
 from finetune_api.status import DataStatus, Digest
+from finetune_api.units import Unit
 from pydantic import Field, ValidationError
 from safetensors.numpy import save_file
 
 from finetune_trainer.storage import Store
 
-PREPARED_VERSION = 1
+PREPARED_VERSION = 2
 """Of the format and of the code that makes tokens from rows; part of the data hash."""
 METADATA_FILE = "prepared.json"
 TRAIN_FILE = "train.safetensors"
@@ -40,7 +41,11 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """R rows with T tokens and S loss spans in all; every array is read-only.
+    """R rows in U units, with T tokens and S loss spans in all; every array is read-only.
+
+    A row is what attention and positions stay within. A unit is what globalBatchSize counts and
+    what is never torn apart: a row (SFT), a pair of rows, chosen and rejected (DPO), or the pieces
+    of documents that fill a block (CPT).
 
     A span is a half-open range of token positions inside its row. Label tokens are those
     inside spans: the model learns to predict them from the tokens before them.
@@ -61,11 +66,18 @@ class PreparedSplit:
     source_files: Int32
     """[R] index into `PreparedMetadata.sources`."""
     group_ids: Int64
-    """[R] equal for rows with an equal prompt."""
+    """[R] equal for rows with an equal prompt, or of equal documents."""
+    unit_offsets: Int64
+    """[U + 1] where each unit's rows begin; the last is R."""
 
     def __len__(self) -> int:
         """R."""
         return len(self.row_offsets) - 1
+
+    @property
+    def units(self) -> int:
+        """U."""
+        return len(self.unit_offsets) - 1
 
     def row(self, index: int) -> tuple[Int32, Int32]:
         """(tokens [L], spans [N, 2]) of row `index`."""
@@ -74,10 +86,28 @@ class PreparedSplit:
         spans = np.stack([self.span_starts[first:last], self.span_ends[first:last]], axis=1)
         return self.tokens[begin:end], spans
 
+    def rows_of(self, units: Int64) -> Int64:
+        """The rows of `units` [N], unit after unit."""
+        counts = self.unit_offsets[units + 1] - self.unit_offsets[units]
+        ends = np.cumsum(counts)
+        within = np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)
+        rows: Int64 = np.repeat(self.unit_offsets[units], counts) + within
+        return rows
+
     @cached_property
     def lengths(self) -> Int64:
         """[R] tokens of each row."""
         return np.diff(self.row_offsets)
+
+    @cached_property
+    def unit_lengths(self) -> Int64:
+        """[U] tokens of each unit."""
+        return np.diff(self.row_offsets[self.unit_offsets])
+
+    @cached_property
+    def unit_sources(self) -> Int32:
+        """[U] index into `PreparedMetadata.sources` of each unit's first row."""
+        return self.source_files[self.unit_offsets[:-1]]
 
     @cached_property
     def label_counts(self) -> Int64:
@@ -101,13 +131,17 @@ class SourceInfo(ApiModel):
     """What its rows were read as, for example "Messages (ShareGPT: conversations)"."""
     rows: int
     """Rows in it, bad ones included."""
+    units: int = 0
+    """Units of it that go to training."""
+    tokens: int = 0
+    """Tokens of these."""
 
 
 class SampleRow(ApiModel):
     """A held-out row, as text: to ask the model and compare its answer."""
 
     prompt_messages: list[dict[str, Any]]
-    """The turns before the last answer, as a chat template takes them."""
+    """The turns before the last answer, as a chat template takes them; empty for documents."""
     prompt_text_rendered: str
     """The same as the model reads it, ready for generation; tokenise it with
     add_special_tokens=False."""
@@ -127,6 +161,8 @@ class PreparedMetadata(ApiModel):
     """prepared.json."""
 
     version: int = PREPARED_VERSION
+    unit: Unit
+    """What the units of both splits are."""
     data_hash: Digest
     tokenizer_digest: Digest
     """Of the tokenizer's files."""
@@ -136,11 +172,12 @@ class PreparedMetadata(ApiModel):
     sequence_length: int
     """Longest row that was kept, in tokens, at most."""
     counts: DataStatus
-    """Rows kept and dropped, tokens, first errors."""
+    """Units kept, rows dropped, tokens of all training units, first errors."""
     evaluation_tokens: int
     """Tokens of the held-out rows."""
     sources: list[SourceInfo]
-    """Files, the training ones first; PreparedSplit.source_files counts them from 0."""
+    """Files, those of data.train first, then cpt.replay, then data.evaluation;
+    PreparedSplit.source_files counts them from 0."""
     samples: list[SampleRow]
     """Up to 20 held-out rows."""
     files: dict[str, FileInfo] = Field(default_factory=dict)

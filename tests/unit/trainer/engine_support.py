@@ -15,10 +15,12 @@ from finetune_api.resolve import resolve
 from finetune_api.runfile import JobIdentity, RunFile
 from finetune_api.spec import FineTuneJobSpec
 from finetune_api.status import DataStatus, PreparedStatus
+from finetune_api.units import Unit
 from finetune_trainer.prepared import (
     PreparedMetadata,
     PreparedSplit,
     SampleRow,
+    SourceInfo,
     write_prepared,
 )
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -43,6 +45,7 @@ def make_split(lengths: list[int], *, seed: int = 0) -> PreparedSplit:
         source_rows=np.arange(1, rows + 1, dtype=np.int64),
         source_files=np.zeros(rows, np.int32),
         group_ids=np.arange(rows, dtype=np.int64),
+        unit_offsets=np.arange(rows + 1, dtype=np.int64),
     )
 
 
@@ -85,12 +88,13 @@ def make_model(folder: Path) -> Path:
 def make_prepared(folder: Path, train: PreparedSplit, evaluation: PreparedSplit) -> Path:
     """Write prepared data as `prepare` does."""
     metadata = PreparedMetadata(
+        unit=Unit.ROW,
         data_hash=DATA_HASH,
         tokenizer_digest="0" * 64,
         sequence_length=32,
         counts=DataStatus(rows=len(train), evaluation_rows=len(evaluation)),
         evaluation_tokens=int(evaluation.row_offsets[-1]),
-        sources=[],
+        sources=[SourceInfo(uri="s3://b/rows", sha256="0" * 64, shape="", rows=len(train))],
         samples=[
             SampleRow(
                 prompt_messages=[{"role": "user", "content": "w5 w6 w7"}],

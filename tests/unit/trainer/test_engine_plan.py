@@ -1,10 +1,10 @@
-"""Which rows a step reads, how they are laid out, and at which learning rate."""
+"""Which units a step reads, how they are laid out, and at which learning rate."""
 
 import numpy as np
 import pytest
 from finetune_api.spec import Scheduler, Training
 from finetune_trainer.engine.packing import group, pack
-from finetune_trainer.engine.plan import Plan
+from finetune_trainer.engine.plan import Mixture, Plan
 from finetune_trainer.engine.schedule import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,35 +12,47 @@ from hypothesis import strategies as st
 LENGTHS = st.lists(st.integers(2, 90), min_size=1, max_size=40)
 
 
-def rows_read(plan: Plan) -> list[int]:
-    return [int(row) for step in range(plan.total_steps) for row in plan.rows_of(step)]
+def units_read(plan: Plan) -> list[int]:
+    return [int(unit) for step in range(plan.total_steps) for unit in plan.units_of(step)]
 
 
-def test_an_epoch_reads_every_row_once_with_a_smaller_last_batch() -> None:
-    plan = Plan.make(rows=10, batch=4, seed=7, epochs="1", max_steps=None)
-    assert [len(plan.rows_of(step)) for step in range(plan.total_steps)] == [4, 4, 2]
-    assert sorted(rows_read(plan)) == list(range(10))
+def test_an_epoch_reads_every_unit_once_with_a_smaller_last_batch() -> None:
+    plan = Plan.make(mixture=Mixture.concat(10), batch=4, seed=7, epochs="1", max_steps=None)
+    assert [len(plan.units_of(step)) for step in range(plan.total_steps)] == [4, 4, 2]
+    assert sorted(units_read(plan)) == list(range(10))
 
 
 def test_epochs_differ_in_order_and_seeds_repeat_it() -> None:
-    plan = Plan.make(rows=10, batch=5, seed=7, epochs="2", max_steps=None)
-    again = Plan.make(rows=10, batch=5, seed=7, epochs="2", max_steps=None)
-    order = rows_read(plan)
-    assert order == rows_read(again)
+    plan = Plan.make(mixture=Mixture.concat(10), batch=5, seed=7, epochs="2", max_steps=None)
+    again = Plan.make(mixture=Mixture.concat(10), batch=5, seed=7, epochs="2", max_steps=None)
+    order = units_read(plan)
+    assert order == units_read(again)
     assert order[:10] != order[10:]
-    assert order != rows_read(Plan.make(rows=10, batch=5, seed=8, epochs="2", max_steps=None))
+    assert order != units_read(
+        Plan.make(mixture=Mixture.concat(10), batch=5, seed=8, epochs="2", max_steps=None)
+    )
+
+
+def test_sources_that_are_read_once_come_in_the_order_of_one_source() -> None:
+    one, several = (
+        units_read(Plan.make(mixture=mixture, batch=4, seed=7, epochs="2", max_steps=None))
+        for mixture in (Mixture.concat(10), Mixture.concat(3, 0, 7))
+    )
+    assert one == several
+    order = np.random.Generator(np.random.PCG64([7, 1])).permutation(10)
+    assert one[10:] == order.tolist()
 
 
 def test_half_an_epoch_reads_the_first_half_of_its_permutation() -> None:
-    whole = Plan.make(rows=10, batch=4, seed=7, epochs="2", max_steps=None)
-    part = Plan.make(rows=10, batch=4, seed=7, epochs="1.5", max_steps=None)
-    assert rows_read(part) == rows_read(whole)[:15]
-    assert [len(part.rows_of(step)) for step in range(part.total_steps)] == [4, 4, 2, 4, 1]
+    whole = Plan.make(mixture=Mixture.concat(10), batch=4, seed=7, epochs="2", max_steps=None)
+    part = Plan.make(mixture=Mixture.concat(10), batch=4, seed=7, epochs="1.5", max_steps=None)
+    assert units_read(part) == units_read(whole)[:15]
+    assert [len(part.units_of(step)) for step in range(part.total_steps)] == [4, 4, 2, 4, 1]
 
 
 def test_max_steps_goes_on_into_further_epochs() -> None:
-    plan = Plan.make(rows=3, batch=2, seed=7, epochs=None, max_steps=5)
-    assert [len(plan.rows_of(step)) for step in range(5)] == [2, 1, 2, 1, 2]
+    plan = Plan.make(mixture=Mixture.concat(3), batch=2, seed=7, epochs=None, max_steps=5)
+    assert [len(plan.units_of(step)) for step in range(5)] == [2, 1, 2, 1, 2]
     assert plan.epoch_after(2) == 1.0
 
 

@@ -95,7 +95,7 @@ def naive_losses(model: torch.nn.Module, rows: Any) -> list[tuple[float, int]]:
 
 def test_loss_is_the_mean_cross_entropy_of_all_label_tokens_row_by_row(folder: Path) -> None:
     engine = make_engine(folder)
-    expected = naive_losses(engine.model.eval(), engine.plan.rows_of(0))
+    expected = naive_losses(engine.model.eval(), engine.plan.units_of(0))
     mean = sum(total for total, _ in expected) / sum(count for _, count in expected)
     assert run(engine, 1)[0].loss == pytest.approx(mean, abs=1e-5)
     everything = naive_losses(make_engine(folder).model.eval(), range(len(SPLIT)))

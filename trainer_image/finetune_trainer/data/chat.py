@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
+from finetune_api.spec import LossOn
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -16,6 +17,7 @@ from finetune_trainer.data.faults import Fault, InvalidRow
 from finetune_trainer.data.plain_template import plain_template
 from finetune_trainer.data.spans import CharSpan, Span, token_spans
 from finetune_trainer.data.turns import locate_turns
+from finetune_trainer.data.vocabulary import Vocabulary
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _MARKER = re.compile(r"<\|[A-Za-z0-9_\-]+\|>")
@@ -28,22 +30,21 @@ class Rendered:
     """A conversation as text."""
 
     text: str
-    spans: list[CharSpan]
-    """What is learnt."""
+    spans: list[CharSpan] | None
+    """What is learnt; None: every token but the first."""
 
 
 class Chat:
     """Renders and tokenises conversations; one for a run."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, vocabulary: Vocabulary | None = None) -> None:
         """Raises UserError ModelInvalid when the template's markers are not in the vocabulary."""
         self._tokenizer = tokenizer
+        self.vocabulary = vocabulary or Vocabulary(tokenizer)
         self.published_template: str | None = None
         """The template used when the tokenizer has none; to be published with the result."""
         if not tokenizer.chat_template:
-            self.published_template = plain_template(begins_with_bos=_adds_bos(tokenizer))
-        self.special_ids = frozenset(tokenizer.all_special_ids)
-        self._literals = [token for token in tokenizer.all_special_tokens if token.strip()]
+            self.published_template = plain_template(begins_with_bos=self.vocabulary.adds_bos)
         self._names = dict(tokenizer.special_tokens_map)
         self._check_markers()
 
@@ -53,10 +54,14 @@ class Chat:
             return self.published_template
         return str(self._tokenizer.get_chat_template(tools=tools))
 
-    def render(self, conversation: Conversation) -> Rendered:
-        """Text and answers of `conversation`. Raises InvalidRow."""
+    def render(self, conversation: Conversation, loss_on: LossOn = LossOn.COMPLETION) -> Rendered:
+        """Text of `conversation`, and what of it `loss_on` chooses. Raises InvalidRow."""
         template = self.template_for(conversation.tools)
         _check_support(conversation, template)
+        if loss_on is LossOn.ALL:
+            text, _ = self._apply(conversation.messages, conversation.tools)
+            _check_content(conversation, text)
+            return Rendered(text, None)
         if _GENERATION.search(template):
             text, marked = self._apply(conversation.messages, conversation.tools)
             spans = [CharSpan(start, end, exact=True) for start, end in marked]
@@ -70,7 +75,8 @@ class Chat:
             )
         _check_content(conversation, text)
         pairs = zip(conversation.assistant_turns(), spans, strict=True)
-        return Rendered(text, [s for turn, s in pairs if turn not in conversation.unweighted])
+        learnt = [span for turn, span in pairs if turn not in conversation.unweighted]
+        return Rendered(text, learnt[-1:] if loss_on is LossOn.LAST_TURN else learnt)
 
     def render_prompt(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
         """`messages` as the model reads them when it is to answer. Raises InvalidRow."""
@@ -79,23 +85,23 @@ class Chat:
     def encode(self, batch: Sequence[Rendered]) -> list[tuple[list[int], list[Span]]]:
         """(token ids, label spans) of each text. The template alone places special tokens."""
         texts = [rendered.text for rendered in batch]
-        encodings = self._tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+        encodings = self.vocabulary.encode(texts, special=False)
         return [
             (encoding.ids, self._spans(rendered, encoding))
             for rendered, encoding in zip(batch, encodings, strict=True)
         ]
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Text of token ids, special tokens included."""
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))
-
     def holds_special_text(self, conversation: Conversation) -> bool:
         """Whether a turn's text spells a special token, which the model then reads as one."""
-        contents = [str(message["content"]) for message in conversation.messages]
-        return any(literal in content for literal in self._literals for content in contents)
+        spells = self.vocabulary.spells_special
+        return any(spells(str(message["content"])) for message in conversation.messages)
 
     def _spans(self, rendered: Rendered, encoding: Any) -> list[Span]:
-        return token_spans(rendered.spans, encoding.offsets, encoding.ids, self.special_ids)
+        tokens = encoding.ids
+        if rendered.spans is None:
+            return [(1, len(tokens))]
+        special = self.vocabulary.special_ids
+        return token_spans(rendered.spans, encoding.offsets, tokens, special)
 
     def _apply(
         self, messages: list[Message], tools: list[dict[str, Any]] | None, *, prompt: bool = False
@@ -135,11 +141,6 @@ class Chat:
                     "remove the template, or use the tokenizer that it was made for",
                     where="tokenizer",
                 )
-
-
-def _adds_bos(tokenizer: Any) -> bool:
-    bos = tokenizer.bos_token_id
-    return bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
 
 
 def _words_of(error: TemplateError, template: str) -> str:

@@ -1,8 +1,6 @@
 """All sources of a job, read once: rows in, tokens and findings out."""
 
-import hashlib
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,116 +9,126 @@ from typing import Any
 
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import DataSource
+from finetune_api.spec import RowSource
+from finetune_api.units import Unit
 
-from finetune_trainer.data.chat import Chat, Rendered
-from finetune_trainer.data.conversation import Conversation
-from finetune_trainer.data.faults import Fault, InvalidRow
+from finetune_trainer.data.faults import InvalidRow
 from finetune_trainer.data.findings import Findings
+from finetune_trainer.data.rendering import Example, Ready, Rendering, check_unit
 from finetune_trainer.data.rows import ParsedRow, read_rows
 from finetune_trainer.data.shapes import ROWS_LOOKED_AT, Shape, detect
-from finetune_trainer.data.table import RowTable
+from finetune_trainer.data.table import TokenRow, UnitTable
 from finetune_trainer.prepared import SourceInfo
 
 BATCH = 512
 """Rows that are tokenised in one call."""
+BATCH_CHARACTERS = 2**23
+"""A batch of long documents ends earlier, with the one that reaches this length."""
 PROGRESS_SECONDS = 5.0
 
 Say = Callable[[str], None]
+_Read = tuple[int, Ready | InvalidRow]
+"""(row, what became of it)."""
 
 
 @dataclass(frozen=True)
 class LocalSource:
     """A source whose bytes lie on this machine."""
 
-    source: DataSource
+    source: RowSource
     path: Path
     sha256: str
     """Digest of the bytes."""
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A row that is rendered and waits for its tokens."""
-
-    rendered: Rendered
-    group: int
-
-
 class CorpusReader:
     """Reads sources into tables; findings gather over all of them."""
 
-    def __init__(self, chat: Chat, sequence_length: int, say: Say) -> None:
+    def __init__(self, rendering: Rendering, sequence_length: int, say: Say) -> None:
         self.findings = Findings()
         self.sources: list[SourceInfo] = []
         self.shapes: list[Shape] = []
-        self._chat = chat
-        self._limit = sequence_length
+        self._rendering = rendering
+        # Documents are cut into blocks, however long they are.
+        self._limit = None if rendering.unit is Unit.BLOCK else sequence_length
         self._say = say
         self._started = self._spoken = time.monotonic()
         self._tokens = 0
 
-    def read(self, sources: Iterable[LocalSource]) -> RowTable:
-        """A table of the good rows of `sources`, in order.
+    def read(self, sources: Iterable[LocalSource]) -> UnitTable:
+        """A table of the good rows, pairs or documents of `sources`, in order.
 
         Raises UserError for a source that cannot be read at all; bad rows go to the findings.
         """
-        table = RowTable()
+        table = UnitTable()
         for local in sources:
             self._read_source(local, table)
         return table
 
-    def _read_source(self, local: LocalSource, table: RowTable) -> None:
+    def _read_source(self, local: LocalSource, table: UnitTable) -> None:
         uri = local.source.uri
         index = len(self.sources)
         rows = read_rows(local.path, uri)
-        shape, rows = _peek_shape(local.source, rows)
+        shape, rows = self._peek_shape(local.source, rows)
         self._say(f"reading {uri} as {shape.name}")
         count = 0
-        for batch in _batches(rows, BATCH):
+        ready = ((number, self._render(uri, number, row, shape)) for number, row in rows)
+        for batch in _batches(ready):
             count += len(batch)
-            ready = [(number, self._render(uri, number, row, shape)) for number, row in batch]
-            self._encode(uri, index, ready, table)
+            self._encode(uri, index, batch, table)
             self._report_progress()
         self.findings.rows += count
         self.shapes.append(shape)
         self.sources.append(SourceInfo(uri=uri, sha256=local.sha256, shape=shape.name, rows=count))
 
-    def _render(self, uri: str, number: int, row: ParsedRow, shape: Shape) -> _Ready | InvalidRow:
+    def _render(self, uri: str, number: int, row: ParsedRow, shape: Shape) -> Ready | InvalidRow:
         if isinstance(row, InvalidRow):
             return row
         try:
-            conversation = shape.reader.conversation(row)
-            rendered = self._chat.render(conversation)
+            ready = self._rendering.render(shape.reader.read(row))
         except InvalidRow as fault:
             return fault
-        if self._chat.holds_special_text(conversation):
+        if ready.spells_special:
             self.findings.add_special_text(uri, number)
-        return _Ready(rendered, group_id(conversation))
+        return ready
 
-    def _encode(
-        self,
-        uri: str,
-        index: int,
-        batch: Sequence[tuple[int, _Ready | InvalidRow]],
-        table: RowTable,
-    ) -> None:
-        texts = [ready.rendered for _, ready in batch if isinstance(ready, _Ready)]
-        encoded = iter(self._chat.encode(texts))
-        for number, ready in batch:
-            if isinstance(ready, InvalidRow):
-                self.findings.add_invalid(uri, number, ready)
+    def _encode(self, uri: str, index: int, batch: Sequence[_Read], table: UnitTable) -> None:
+        texts = [text for _, read in batch if isinstance(read, Ready) for text in read.texts]
+        encoded = iter(self._rendering.encode(texts))
+        for number, read in batch:
+            if isinstance(read, InvalidRow):
+                self.findings.add_invalid(uri, number, read)
                 continue
-            tokens, spans = next(encoded)
-            self._tokens += len(tokens)
-            self.findings.longest = max(self.findings.longest, len(tokens))
-            if not spans:
-                fault = InvalidRow(Fault.NO_LABELS, "no token of the row would be learnt")
-                self.findings.add_invalid(uri, number, fault)
-            elif len(tokens) > self._limit:
-                self.findings.add_too_long(uri, number, len(tokens), self._limit)
-            else:
-                table.add(tokens, spans, file=index, row=number, group=ready.group)
+            rows = list(itertools.islice(encoded, len(read.texts)))
+            if self._is_kept(uri, number, rows):
+                table.add(rows, file=index, row=number, group=read.group)
+
+    def _is_kept(self, uri: str, number: int, rows: Sequence[TokenRow]) -> bool:
+        """Whether a unit goes on; otherwise the findings say why not."""
+        longest = max(len(tokens) for tokens, _ in rows)
+        self._tokens += sum(len(tokens) for tokens, _ in rows)
+        self.findings.longest = max(self.findings.longest, longest)
+        try:
+            check_unit(rows)
+        except InvalidRow as fault:
+            self.findings.add_invalid(uri, number, fault)
+            return False
+        if self._limit is not None and longest > self._limit:
+            self.findings.add_too_long(uri, number, longest, self._limit)
+            return False
+        return True
+
+    def _peek_shape(
+        self, source: RowSource, rows: Iterator["_Numbered"]
+    ) -> tuple[Shape, Iterator["_Numbered"]]:
+        """(shape, all rows); raises UserError when no row at the start can be read."""
+        head = list(itertools.islice(rows, ROWS_LOOKED_AT))
+        objects: list[dict[str, Any]] = [row for _, row in head if isinstance(row, dict)]
+        if not head:
+            raise UserError(Reason.INVALID_DATA, "holds no rows", where=source.uri)
+        if not objects:
+            raise _unreadable(source, head)
+        return detect(source, objects, self._rendering.method), itertools.chain(head, rows)
 
     def _report_progress(self) -> None:
         now = time.monotonic()
@@ -130,47 +138,41 @@ class CorpusReader:
             self._say(f"{self._tokens} tokens, {rate:.0f} tokens/s")
 
 
-def group_id(conversation: Conversation) -> int:
-    """64 bits of the SHA-256 of the prompt, signed; equal prompts give equal ids."""
-    turns = [[message["role"], message["content"]] for message in conversation.opening()]
-    digest = hashlib.sha256(json.dumps(turns).encode()).digest()
-    return int.from_bytes(digest[:8], "little", signed=True)
+_Numbered = tuple[int, ParsedRow]
 
 
-def find_conversations(
-    local: LocalSource, shape: Shape, wanted: frozenset[int]
-) -> dict[int, Conversation]:
-    """The conversations in the rows `wanted` of a source that was read before."""
-    found: dict[int, Conversation] = {}
+def find_examples(local: LocalSource, shape: Shape, wanted: frozenset[int]) -> dict[int, Example]:
+    """What the rows `wanted` of a source that was read before hold."""
+    found: dict[int, Example] = {}
     for number, row in read_rows(local.path, local.source.uri):
         if number in wanted and not isinstance(row, InvalidRow):
-            found[number] = shape.reader.conversation(row)
+            found[number] = shape.reader.read(row)
             if len(found) == len(wanted):
                 break
     return found
 
 
-Numbered = tuple[int, ParsedRow]
+def _unreadable(source: RowSource, head: Sequence[_Numbered]) -> UserError:
+    number, first = head[0]
+    cause = first.message if isinstance(first, InvalidRow) else ""
+    return UserError(
+        Reason.INVALID_DATA,
+        f"none of the first {len(head)} rows can be read; the first: {cause}. Give JSON lines or "
+        "one JSON array of rows",
+        where=f"{source.uri}:{number}",
+    )
 
 
-def _peek_shape(source: DataSource, rows: Iterator[Numbered]) -> tuple[Shape, Iterator[Numbered]]:
-    """(shape, all rows); raises UserError when no row at the start can be read."""
-    head = list(itertools.islice(rows, ROWS_LOOKED_AT))
-    objects: list[dict[str, Any]] = [row for _, row in head if isinstance(row, dict)]
-    if not head:
-        raise UserError(Reason.INVALID_DATA, "holds no rows", where=source.uri)
-    if not objects:
-        number, first = head[0]
-        cause = first.message if isinstance(first, InvalidRow) else ""
-        raise UserError(
-            Reason.INVALID_DATA,
-            f"none of the first {len(head)} rows can be read; the first: {cause}. Give JSON "
-            "lines or one JSON array of rows",
-            where=f"{source.uri}:{number}",
-        )
-    return detect(source, objects), itertools.chain(head, rows)
-
-
-def _batches(rows: Iterator[Numbered], size: int) -> Iterator[list[Numbered]]:
-    while batch := list(itertools.islice(rows, size)):
+def _batches(rows: Iterator[_Read]) -> Iterator[list[_Read]]:
+    """Rows in batches of `BATCH`, or fewer long ones."""
+    batch: list[_Read] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        if isinstance(row[1], Ready):
+            characters += sum(len(rendered.text) for rendered in row[1].texts)
+        if len(batch) == BATCH or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
         yield batch

@@ -21,6 +21,7 @@ class Fault(StrEnum):
     TEMPLATE = "TemplateRefused"
     MASK = "NoLossMask"
     NO_LABELS = "NoLabelTokens"
+    PAIR = "NoPair"
 
 
 class InvalidRow(Exception):

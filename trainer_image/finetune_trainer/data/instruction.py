@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune_trainer.data.conversation import Conversation, Message, text_of
-from finetune_trainer.data.user_template import UserTemplate
+from finetune_trainer.data.row_template import RowTemplate
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class InstructionColumns:
     response: str
     context: str | None
     system: str | None
-    template: UserTemplate | None = None
+    template: RowTemplate | None = None
 
-    def conversation(self, row: Mapping[str, Any]) -> Conversation:
+    def read(self, row: Mapping[str, Any]) -> Conversation:
         """User and assistant turn of `row`, after a system turn where there is one.
 
         Without a template the context follows the instruction after an empty line.
@@ -29,7 +29,7 @@ class InstructionColumns:
         response = text_of(row, self.response, required=True)
         system = text_of(row, self.system, required=False) if self.system else ""
         if self.template is not None:
-            user = self.template.render(instruction, context)
+            user = self.template.render({"instruction": instruction, "context": context})
         else:
             user = f"{instruction}\n\n{context}" if context.strip() else instruction
         messages: list[Message] = [{"role": "system", "content": system}] if system.strip() else []

@@ -1,6 +1,6 @@
 """Rows with a list of turns: role and content, or ShareGPT's from and value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,20 @@ ROLES = {
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One turn of a row."""
+
+    message: Message
+    weight: float
+    """0 for an answer that is not trained on, else 1."""
+
+    @property
+    def role(self) -> str:
+        """The role, as chat templates name it."""
+        return str(self.message["role"])
+
+
+@dataclass(frozen=True)
 class MessagesColumns:
     """Names of the columns."""
 
@@ -31,36 +45,42 @@ class MessagesColumns:
     system: str | None
     tools: str | None
 
-    def conversation(self, row: Mapping[str, Any]) -> Conversation:
+    def read(self, row: Mapping[str, Any]) -> Conversation:
         """The turns of `row`. Raises InvalidRow naming the turn, counted from 1."""
-        turns = row.get(self.messages)
-        if turns is None:
+        value = row.get(self.messages)
+        if value is None:
             raise InvalidRow(Fault.MISSING, "the field is missing", self.messages)
-        if not isinstance(turns, list):
+        if not isinstance(value, list):
             raise InvalidRow(
-                Fault.TYPE, f"must be a list of turns, is {kind_of(turns)}", self.messages
+                Fault.TYPE, f"must be a list of turns, is {kind_of(value)}", self.messages
             )
-        messages: list[Message] = []
-        unweighted: set[int] = set()
-        system = text_of(row, self.system, required=False) if self.system else ""
-        if system.strip() and not _begins_with_system(turns):
-            messages.append({"role": "system", "content": system})
-        for number, turn in enumerate(turns, start=1):
-            where = f"{self.messages}[{number}]"
-            message, weight = _message(turn, where)
-            if message["role"] == "assistant" and weight == 0:
-                unweighted.add(len(messages))
-            messages.append(message)
+        turns = with_system(row, self.system, read_turns(value, self.messages))
         tools = tool_schemas(row.get(self.tools), self.tools) if self.tools else None
-        conversation = Conversation(messages, tools, frozenset(unweighted))
+        conversation = Conversation([turn.message for turn in turns], tools, unweighted(turns))
         _check_answers(conversation, self.messages)
         return conversation
 
 
-def _begins_with_system(turns: list[Any]) -> bool:
-    first = turns[0] if turns else None
-    role = first.get("role", first.get("from")) if isinstance(first, dict) else None
-    return isinstance(role, str) and ROLES.get(role) == "system"
+def read_turns(value: list[Any], column: str) -> list[Turn]:
+    """The turns in a column. Raises InvalidRow naming the turn, counted from 1."""
+    return [read_turn(turn, f"{column}[{number}]") for number, turn in enumerate(value, start=1)]
+
+
+def with_system(row: Mapping[str, Any], column: str | None, turns: list[Turn]) -> list[Turn]:
+    """`turns`, after those of a system column unless they begin with a system turn themselves."""
+    system = text_of(row, column, required=False) if column else ""
+    if not system.strip() or (turns and turns[0].role == "system"):
+        return turns
+    return [Turn({"role": "system", "content": system}, 1), *turns]
+
+
+def unweighted(turns: Sequence[Turn]) -> frozenset[int]:
+    """Positions of the answers that are not trained on."""
+    return frozenset(
+        position
+        for position, turn in enumerate(turns)
+        if turn.role == "assistant" and turn.weight == 0
+    )
 
 
 def _check_answers(conversation: Conversation, column: str) -> None:
@@ -71,8 +91,8 @@ def _check_answers(conversation: Conversation, column: str) -> None:
         raise InvalidRow(Fault.NO_LABELS, "every assistant turn has weight 0", column)
 
 
-def _message(turn: object, where: str) -> tuple[Message, float]:
-    """(message, weight) of one turn."""
+def read_turn(turn: object, where: str) -> Turn:
+    """One turn: role and content, or from and value. Raises InvalidRow."""
     if not isinstance(turn, dict):
         raise InvalidRow(Fault.TURNS, f"a turn is an object, this is {kind_of(turn)}", where)
     name = turn.get("role", turn.get("from"))
@@ -93,7 +113,7 @@ def _message(turn: object, where: str) -> tuple[Message, float]:
         if isinstance(turn.get(key), str):
             check_text(turn[key], where)
             message[key] = turn[key]
-    return message, _weight(turn, where)
+    return Turn(message, _weight(turn, where))
 
 
 def _content(body: object, where: str) -> str:

@@ -4,11 +4,13 @@ from typing import Annotated
 
 import numpy as np
 from finetune_api.fields import ApiModel
+from finetune_api.spec import LossOn
 from finetune_api.status import RowError
+from finetune_api.units import Unit
 from pydantic import Field
 
-from finetune_trainer.data.chat import Chat
 from finetune_trainer.data.findings import Findings
+from finetune_trainer.data.rendering import Rendering
 from finetune_trainer.prepared import PreparedSplit, SourceInfo
 
 REPORT_FILE = "report.json"
@@ -24,10 +26,8 @@ class LengthBin(ApiModel):
 
 
 class ShownRow(ApiModel):
-    """A training row as the model sees it."""
+    """A row of tokens as the model sees it."""
 
-    where: str
-    """ADDRESS:ROW."""
     text: str
     """All tokens, decoded."""
     learnt: list[str]
@@ -36,38 +36,56 @@ class ShownRow(ApiModel):
     label_tokens: int
 
 
+class ShownUnit(ApiModel):
+    """A row, pair or block that training reads as one."""
+
+    where: str
+    """ADDRESS:ROW of its first row."""
+    tokens: int
+    label_tokens: int
+    pieces: int
+    """Rows of tokens in it: 1, the 2 sides of a pair, or the pieces of documents in a block."""
+    rows: list[ShownRow]
+    """The row, both sides of a pair (chosen, rejected), or the first piece of a block."""
+
+
 class DataReport(ApiModel):
     """report.json."""
 
-    version: int = 1
+    version: int = 2
     problem: str | None = None
     """Why the data was refused."""
+    unit: Unit
+    """What the units below are."""
     sources: list[SourceInfo]
     rows: int
     """Rows read."""
-    training_rows: int = 0
-    evaluation_rows: int = 0
+    training_units: int = 0
+    evaluation_units: int = 0
     training_tokens: int = 0
     label_tokens: int = 0
-    """Of the training rows."""
+    """Of the training units."""
     invalid: dict[str, int]
     """Rows left out as invalid, by kind."""
     too_long: int
     """Rows left out as longer than training.sequenceLength."""
     longest: int
-    """Tokens of the longest row that was read."""
+    """Tokens of the longest row, side of a pair or document that was read."""
     lengths: list[LengthBin] = Field(default_factory=list)
-    """Histogram of the training rows' tokens."""
+    """Histogram of the tokens of training rows, sides of pairs or pieces of documents."""
     first_errors: list[RowError] | None = None
     warnings: Annotated[list[str], Field(max_length=16)] = Field(default_factory=list)
-    samples: list[ShownRow] = Field(default_factory=list)
-    """The first training rows."""
+    samples: list[ShownUnit] = Field(default_factory=list)
+    """The first training units."""
 
 
-def refused_report(findings: Findings, sources: list[SourceInfo], problem: str) -> DataReport:
+def refused_report(
+    findings: Findings, sources: list[SourceInfo], problem: str, unit: Unit
+) -> DataReport:
     """The report on data that training may not have."""
     return DataReport(
         problem=problem,
+        unit=unit,
         sources=sources,
         rows=findings.rows,
         invalid=dict(findings.faults),
@@ -82,14 +100,16 @@ def accepted_report(
     sources: list[SourceInfo],
     train: PreparedSplit,
     evaluation: PreparedSplit,
-    chat: Chat,
+    rendering: Rendering,
 ) -> DataReport:
     """The report on data that goes to training."""
+    shown = range(min(SAMPLES_SHOWN, train.units))
     return DataReport(
+        unit=rendering.unit,
         sources=sources,
         rows=findings.rows,
-        training_rows=len(train),
-        evaluation_rows=len(evaluation),
+        training_units=train.units,
+        evaluation_units=evaluation.units,
         training_tokens=len(train.tokens),
         label_tokens=int(train.label_counts.sum()),
         invalid=dict(findings.faults),
@@ -97,8 +117,8 @@ def accepted_report(
         longest=findings.longest,
         lengths=length_histogram(train),
         first_errors=findings.errors or None,
-        warnings=_warnings(findings, train, evaluation, chat),
-        samples=[_shown(train, i, sources, chat) for i in range(min(SAMPLES_SHOWN, len(train)))],
+        warnings=_warnings(findings, train, evaluation, rendering),
+        samples=[_shown(train, unit, sources, rendering) for unit in shown],
     )
 
 
@@ -115,40 +135,68 @@ def length_histogram(split: PreparedSplit) -> list[LengthBin]:
 
 
 def _warnings(
-    findings: Findings, train: PreparedSplit, evaluation: PreparedSplit, chat: Chat
+    findings: Findings, train: PreparedSplit, evaluation: PreparedSplit, rendering: Rendering
 ) -> list[str]:
     warnings = []
-    if chat.published_template is not None:
+    if rendering.published_template is not None:
         warnings.append("the tokenizer has no chat template; a plain one is used and published")
     if findings.special_text:
         warnings.append(
             f"{findings.special_text} rows spell a special token in their text, which the model "
             f"reads as that token; the first is {findings.special_rows[0]}"
         )
-    shared = int(np.isin(train.group_ids, evaluation.group_ids).sum())
-    if shared:
-        warnings.append(f"{shared} training rows have the prompt of an evaluation row")
+    warnings += _shared(train, evaluation, rendering.unit)
     if not len(evaluation):
         warnings.append("no row is held out: there are too few rows to measure the result on")
-    if not _ends_with_special(train, chat):
+    if not _ends_with_special(train, rendering):
         warnings.append(
             "answers do not end with a special token, so the model does not learn when to stop"
         )
     return warnings
 
 
-def _ends_with_special(split: PreparedSplit, chat: Chat) -> bool:
+def _shared(train: PreparedSplit, evaluation: PreparedSplit, unit: Unit) -> list[str]:
+    """What training and evaluation have in common, in words."""
+    if unit is Unit.BLOCK:
+        documents = len(np.intersect1d(train.group_ids, evaluation.group_ids))
+        text = f"{documents} training documents are also evaluation documents"
+        return [text] if documents else []
+    groups = train.group_ids[train.unit_offsets[:-1]]
+    shared = int(np.isin(groups, evaluation.group_ids).sum())
+    text = f"{shared} training {unit.plural} have the prompt of an evaluation {unit.value.lower()}"
+    return [text] if shared else []
+
+
+def _ends_with_special(split: PreparedSplit, rendering: Rendering) -> bool:
+    """Whether the first answer does, where answers alone are learnt."""
+    special = rendering.vocabulary.special_ids
+    if rendering.unit is Unit.BLOCK or rendering.loss_on is LossOn.ALL:
+        return True
     tokens, spans = split.row(0)
-    return int(tokens[spans[-1, 1] - 1]) in chat.special_ids
+    return int(tokens[spans[-1, 1] - 1]) in special
 
 
-def _shown(split: PreparedSplit, index: int, sources: list[SourceInfo], chat: Chat) -> ShownRow:
+def _shown(
+    split: PreparedSplit, unit: int, sources: list[SourceInfo], rendering: Rendering
+) -> ShownUnit:
+    first, end = (int(offset) for offset in split.unit_offsets[unit : unit + 2])
+    shown = 1 if rendering.unit is Unit.BLOCK else end - first
+    uri = sources[int(split.source_files[first])].uri
+    return ShownUnit(
+        where=f"{uri}:{int(split.source_rows[first])}",
+        tokens=int(split.unit_lengths[unit]),
+        label_tokens=int(split.label_counts[first:end].sum()),
+        pieces=end - first,
+        rows=[_shown_row(split, row, rendering) for row in range(first, first + shown)],
+    )
+
+
+def _shown_row(split: PreparedSplit, index: int, rendering: Rendering) -> ShownRow:
+    decode = rendering.vocabulary.decode
     tokens, spans = split.row(index)
-    uri = sources[int(split.source_files[index])].uri
     return ShownRow(
-        where=f"{uri}:{int(split.source_rows[index])}",
-        text=chat.decode(tokens.tolist()),
-        learnt=[chat.decode(tokens[start:end].tolist()) for start, end in spans],
+        text=decode(tokens.tolist()),
+        learnt=[decode(tokens[start:end].tolist()) for start, end in spans],
         tokens=len(tokens),
         label_tokens=int(split.label_counts[index]),
     )

@@ -1,18 +1,21 @@
-"""The Jinja template that makes the user's turn of an Instruction row."""
+"""The Jinja template that makes a text from the columns of a row."""
+
+from collections.abc import Mapping
 
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from finetune_trainer.data.conversation import check_text
 from finetune_trainer.data.faults import Fault, InvalidRow
 
 MAX_RENDERED = 16 * 2**20
-"""Characters of one rendered turn."""
+"""Characters of one rendered text."""
 
 
-class UserTemplate:
-    """`data.train[].template`, rendered in a sandbox over instruction and context."""
+class RowTemplate:
+    """`template` of a source, rendered in a sandbox."""
 
     def __init__(self, source: str, where: str) -> None:
         """Raises UserError InvalidSpec when `source` is no Jinja template; `where` names it."""
@@ -28,10 +31,10 @@ class UserTemplate:
                 where=where,
             ) from error
 
-    def render(self, instruction: str, context: str) -> str:
-        """The user's turn. Raises InvalidRow."""
+    def render(self, values: Mapping[str, object]) -> str:
+        """The text made of `values`. Raises InvalidRow."""
         try:
-            text = self._template.render(instruction=instruction, context=context)
+            text = self._template.render(values)
         except TemplateError as error:
             message = f"the template fails on this row: {error.message or type(error).__name__}"
             raise InvalidRow(Fault.TEMPLATE, message, "template") from error
@@ -42,4 +45,5 @@ class UserTemplate:
             raise InvalidRow(Fault.EMPTY, "the template gives no text for this row", "template")
         if len(text) > MAX_RENDERED:
             raise InvalidRow(Fault.TEMPLATE, "the template gives too much text", "template")
+        check_text(text, "template")
         return text

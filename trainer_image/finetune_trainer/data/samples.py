@@ -3,33 +3,56 @@
 import json
 from collections.abc import Sequence
 
+import numpy as np
+
 from finetune_trainer.data.chat import Chat
 from finetune_trainer.data.conversation import Conversation
-from finetune_trainer.data.corpus import LocalSource, find_conversations
+from finetune_trainer.data.corpus import LocalSource, find_examples
+from finetune_trainer.data.document import Document
+from finetune_trainer.data.preference import Preference
+from finetune_trainer.data.rendering import Example, Rendering
 from finetune_trainer.data.shapes import Shape
+from finetune_trainer.data.vocabulary import Vocabulary
 from finetune_trainer.prepared import MAX_SAMPLES, PreparedSplit, SampleRow
+
+_OPENING = 400
+"""Characters of a document that the model is to go on from, at most."""
 
 
 def sample_rows(
-    held_out: PreparedSplit, sources: Sequence[LocalSource], shapes: Sequence[Shape], chat: Chat
+    held_out: PreparedSplit,
+    sources: Sequence[LocalSource],
+    shapes: Sequence[Shape],
+    rendering: Rendering,
 ) -> list[SampleRow]:
     """The first held-out rows, read again from their sources."""
-    origins = list(
-        zip(
-            held_out.source_files[:MAX_SAMPLES].tolist(),
-            held_out.source_rows[:MAX_SAMPLES].tolist(),
-            strict=True,
-        )
-    )
-    found: dict[tuple[int, int], Conversation] = {}
+    origins = _origins(held_out)
+    found: dict[tuple[int, int], Example] = {}
     for file in dict.fromkeys(file for file, _ in origins):
         wanted = frozenset(row for other, row in origins if other == file)
-        for row, conversation in find_conversations(sources[file], shapes[file], wanted).items():
-            found[file, row] = conversation
-    return [_sample(found[origin], chat) for origin in origins]
+        for row, example in find_examples(sources[file], shapes[file], wanted).items():
+            found[file, row] = example
+    return [_sample(found[origin], rendering) for origin in origins]
 
 
-def _sample(conversation: Conversation, chat: Chat) -> SampleRow:
+def _origins(split: PreparedSplit) -> list[tuple[int, int]]:
+    """(file, row) of the first rows of the sources; several rows of tokens may have one origin."""
+    places = np.stack([split.source_files.astype(np.int64), split.source_rows])
+    new = np.any(np.diff(places, axis=1, prepend=-1) != 0, axis=0)
+    return [(int(file), int(row)) for file, row in places[:, new][:, :MAX_SAMPLES].T]
+
+
+def _sample(example: Example, rendering: Rendering) -> SampleRow:
+    match example:
+        case Document(text):
+            return _opening(text, rendering.vocabulary)
+        case Preference(_, chosen, _):
+            return _last_answer(chosen, rendering.chat)
+        case Conversation():
+            return _last_answer(example, rendering.chat)
+
+
+def _last_answer(conversation: Conversation, chat: Chat) -> SampleRow:
     turn = conversation.assistant_turns()[-1]
     prompt = conversation.messages[:turn]
     answer = conversation.messages[turn]
@@ -38,4 +61,16 @@ def _sample(conversation: Conversation, chat: Chat) -> SampleRow:
         prompt_messages=prompt,
         prompt_text_rendered=chat.render_prompt(prompt, conversation.tools),
         answer_reference=text,
+    )
+
+
+def _opening(text: str, vocabulary: Vocabulary) -> SampleRow:
+    """The beginning of a document, up to the end of a word, and as much of what follows."""
+    size = min(_OPENING, len(text) // 2)
+    end = text.rfind(" ", 0, size + 1)
+    end = end if end > 0 else size
+    return SampleRow(
+        prompt_messages=[],
+        prompt_text_rendered=vocabulary.bos + text[:end],
+        answer_reference=text[end : end + _OPENING].strip(),
     )

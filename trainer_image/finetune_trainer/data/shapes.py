@@ -6,20 +6,23 @@ from typing import Any
 
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import DataSource, RowFormat
+from finetune_api.spec import FORMATS_OF, Method, RowFormat, RowSource
 
+from finetune_trainer.data.candidates import CANDIDATES, FIELD_NAMES, IN_WORDS, Candidate
+from finetune_trainer.data.document import TextColumns
 from finetune_trainer.data.instruction import InstructionColumns
 from finetune_trainer.data.messages import MessagesColumns
-from finetune_trainer.data.user_template import UserTemplate
+from finetune_trainer.data.preference import PreferenceColumns
+from finetune_trainer.data.prompt_completion import PromptCompletionColumns
+from finetune_trainer.data.row_template import RowTemplate
 
 ROWS_LOOKED_AT = 100
-FIELD_NAMES = ("instruction", "context", "response", "messages", "system", "tools")
-"""What `fields` may map to columns."""
-_SHAPES_IN_WORDS = (
-    "Instruction (columns instruction, context, response or instruction, input, output) or "
-    "Messages (a column messages with role and content, or conversations with from and value)"
-)
 _MAX_COLUMNS_SHOWN = 12
+
+Row = dict[str, Any]
+Reader = (
+    InstructionColumns | MessagesColumns | PromptCompletionColumns | PreferenceColumns | TextColumns
+)
 
 
 @dataclass(frozen=True)
@@ -28,35 +31,14 @@ class Shape:
 
     name: str
     """For people, with the columns that are read."""
-    reader: InstructionColumns | MessagesColumns
+    reader: Reader
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    format: RowFormat
-    name: str
-    needed: tuple[str, ...]
-    """Columns, one for each of the format's required fields."""
-    context: str | None = None
+def detect(source: RowSource, first_rows: Sequence[Row], method: Method) -> Shape:
+    """The shape that most of `first_rows` have, within what `method` takes and `source` asks for.
 
-
-_CANDIDATES = (
-    _Candidate(RowFormat.MESSAGES, "messages", ("messages",)),
-    _Candidate(RowFormat.MESSAGES, "ShareGPT", ("conversations",)),
-    _Candidate(RowFormat.INSTRUCTION, "dolly", ("instruction", "response"), "context"),
-    _Candidate(RowFormat.INSTRUCTION, "alpaca", ("instruction", "output"), "input"),
-)
-_REQUIRED = {
-    RowFormat.MESSAGES: ("messages",),
-    RowFormat.INSTRUCTION: ("instruction", "response"),
-}
-
-
-def detect(source: DataSource, first_rows: Sequence[dict[str, Any]]) -> Shape:
-    """The shape that most of `first_rows` have, within what `source` asks for.
-
-    Raises UserError InvalidData naming the columns found when none fits, InvalidSpec for a
-    column map or template that no row could use.
+    Raises UserError InvalidData naming the columns found when none fits, and the methods that
+    the rows would fit; InvalidSpec for a column map or template that no row could use.
     """
     fields = source.fields or {}
     unknown = sorted(set(fields) - set(FIELD_NAMES))
@@ -65,68 +47,95 @@ def detect(source: DataSource, first_rows: Sequence[dict[str, Any]]) -> Shape:
         raise UserError(
             Reason.INVALID_SPEC, f"fields maps {unknown[0]}; it may map {names}", where=source.uri
         )
-    counted = [
-        (sum(all(column in row for column in candidate.needed) for row in first_rows), candidate)
-        for candidate in _candidates(source.format, fields)
-    ]
-    hits, best = max(counted, key=lambda pair: pair[0], default=(0, None))
-    preference = source.format is RowFormat.AUTO and _are_preferences(first_rows)
-    if best is None or hits == 0 or preference:
-        raise _unknown(source, first_rows, preference)
-    return _shape(best, fields, source, first_rows)
+    best = _best(_candidates(source, method), first_rows)
+    if best is None or _hides_pairs(best, source, first_rows):
+        raise _unfit(source, first_rows, method)
+    return _shape(best, source, first_rows)
 
 
-def _candidates(wanted: RowFormat, fields: dict[str, str]) -> list[_Candidate]:
+def _candidates(source: RowSource, method: Method) -> list[Candidate]:
     """What may fit, with the columns that `fields` names in place of the usual ones."""
-    found = []
-    for candidate in _CANDIDATES:
-        if wanted not in (RowFormat.AUTO, candidate.format):
-            continue
-        required = _REQUIRED[candidate.format]
-        columns = tuple(
-            fields.get(name, column)
-            for name, column in zip(required, candidate.needed, strict=True)
-        )
-        context = fields.get("context", candidate.context) if candidate.context else None
-        found.append(_Candidate(candidate.format, candidate.name, columns, context))
+    fields = source.fields or {}
+    found = [
+        candidate.mapped(fields)
+        for candidate in CANDIDATES
+        if candidate.format in FORMATS_OF[method]
+        and source.format in (RowFormat.AUTO, candidate.format)
+    ]
     # A mapped field decides between formats: with messages mapped, Instruction is not meant.
-    named = [c for c in found if set(fields) & set(_REQUIRED[c.format])]
+    named = [c for c in found if set(fields) & set(dict(c.columns))]
     return named or found
 
 
-def _shape(
-    best: _Candidate,
-    fields: dict[str, str],
-    source: DataSource,
-    first_rows: Sequence[dict[str, Any]],
-) -> Shape:
+def _best(candidates: Sequence[Candidate], rows: Sequence[Row]) -> Candidate | None:
+    """The first of those that most rows look like."""
+    counted = [(candidate.hits(rows), candidate) for candidate in candidates]
+    hits, best = max(counted, key=lambda pair: pair[0], default=(0, None))
+    return best if hits else None
+
+
+def _hides_pairs(best: Candidate, source: RowSource, rows: Sequence[Row]) -> bool:
+    """Whether preference pairs would be read as conversations without anybody asking for it."""
+    if best.format not in FORMATS_OF[Method.SFT] or source.format is not RowFormat.AUTO:
+        return False
+    asked = set(source.fields or {}) & set(dict(best.columns))
+    pairs = [candidate for candidate in CANDIDATES if candidate.format is RowFormat.PREFERENCE]
+    return not asked and _best(pairs, rows) is not None
+
+
+def _shape(best: Candidate, source: RowSource, first_rows: Sequence[Row]) -> Shape:
+    """How rows of the kind `best` are read."""
     present = {column for row in first_rows for column in row}
-    system = _optional("system", fields, present, source)
-    tools = _optional("tools", fields, present, source)
-    if best.format is RowFormat.MESSAGES:
-        if source.template is not None:
-            raise UserError(
-                Reason.INVALID_SPEC,
-                "template applies to Instruction rows, and these hold messages; remove it",
-                where=source.uri,
+    _check_fields(best, source)
+    optional = {
+        name: _optional(name, source, present) if best.takes(name) else None
+        for name in ("system", "tools")
+    }
+    system, tools = optional["system"], optional["tools"]
+    template = RowTemplate(source.template, f"{source.uri} template") if source.template else None
+    columns = {name: best.column(name) for name, _ in best.columns}
+    reader: Reader
+    match best.format:
+        case RowFormat.TEXT:
+            reader = TextColumns(**columns, template=template)
+        case RowFormat.MESSAGES:
+            reader = MessagesColumns(**columns, system=system, tools=tools)
+        case RowFormat.PROMPT_COMPLETION:
+            reader = PromptCompletionColumns(**columns, system=system)
+        case RowFormat.PREFERENCE:
+            reader = PreferenceColumns(**columns, system=system, tools=tools)
+        case _:
+            context = best.context if best.context in present else None
+            context = context or _optional("context", source, present)
+            reader = InstructionColumns(
+                **columns, context=context, system=system, template=template
             )
-        used = [*best.needed, *(column for column in (system, tools) if column)]
-        name = f"Messages ({best.name}: {', '.join(used)})"
-        return Shape(name, MessagesColumns(best.needed[0], system, tools))
-    instruction, response = best.needed
-    context = best.context
-    if context is not None and context not in present:
-        context = _optional("context", fields, present, source)
-    used = [column for column in (system, instruction, context, response) if column]
-    template = UserTemplate(source.template, f"{source.uri} template") if source.template else None
-    reader = InstructionColumns(instruction, response, context, system, template)
-    return Shape(f"Instruction ({best.name}: {', '.join(used)})", reader)
+            columns["context"] = context or ""
+    used = ", ".join(column for column in (*columns.values(), system, tools) if column)
+    return Shape(f"{best.format.value} ({best.name}: {used})", reader)
 
 
-def _optional(
-    name: str, fields: dict[str, str], present: set[str], source: DataSource
-) -> str | None:
+def _check_fields(best: Candidate, source: RowSource) -> None:
+    """Refuse what rows of this kind would not use."""
+    unused = sorted(name for name in source.fields or {} if not best.takes(name))
+    if unused:
+        raise UserError(
+            Reason.INVALID_SPEC,
+            f"fields maps {unused[0]}, which {best.format.value} rows do not have; remove it",
+            where=source.uri,
+        )
+    if source.template is not None and best.format not in (RowFormat.INSTRUCTION, RowFormat.TEXT):
+        raise UserError(
+            Reason.INVALID_SPEC,
+            "template applies to Instruction rows and Text rows, and these are "
+            f"{best.format.value}; remove it",
+            where=source.uri,
+        )
+
+
+def _optional(name: str, source: RowSource, present: set[str]) -> str | None:
     """Column of an optional field; a mapped one must exist."""
+    fields = source.fields or {}
     column = fields.get(name, name)
     if column in present:
         return column
@@ -139,10 +148,6 @@ def _optional(
     return None
 
 
-def _are_preferences(first_rows: Sequence[dict[str, Any]]) -> bool:
-    return any({"chosen", "rejected"} <= set(row) for row in first_rows)
-
-
 def _columns(present: set[str]) -> str:
     shown = sorted(present)[:_MAX_COLUMNS_SHOWN]
     rest = len(present) - len(shown)
@@ -150,20 +155,22 @@ def _columns(present: set[str]) -> str:
     return f"columns found: {', '.join(name[:64] for name in shown) or 'none'}{more}"
 
 
-def _unknown(
-    source: DataSource, first_rows: Sequence[dict[str, Any]], preference: bool
-) -> UserError:
+def _unfit(source: RowSource, first_rows: Sequence[Row], method: Method) -> UserError:
+    """Why no shape fits, and which would."""
     columns = _columns({column for row in first_rows for column in row})
-    if preference:
-        text = (
-            f"the rows are preference pairs ({columns}), which SFT does not take; to train on "
-            "their conversations alone, set format and fields"
-        )
-    elif source.fields:
+    other = _best([c for c in CANDIDATES if c.format not in FORMATS_OF[method]], first_rows)
+    if source.fields:
         text = f"no row has all columns that fields names; {columns}"
     elif source.format is not RowFormat.AUTO:
         text = f"the rows are not of the format {source.format}; {columns}"
+    elif other is not None:
+        fit = ", ".join(m for m, formats in FORMATS_OF.items() if other.format in formats)
+        text = (
+            f"the rows are of the format {other.format} ({columns}), which method {method} does "
+            f"not take: they fit method {fit}. To use them otherwise, set format and fields"
+        )
     else:
         text = f"the rows' shape is unknown; {columns}"
-    fits = f"{text}. Shapes that fit: {_SHAPES_IN_WORDS}; name other columns with fields"
+    shapes = " or ".join(IN_WORDS[form] for form in FORMATS_OF[method])
+    fits = f"{text}. Shapes that fit {method}: {shapes}; name other columns with fields"
     return UserError(Reason.INVALID_DATA, fits, where=source.uri)

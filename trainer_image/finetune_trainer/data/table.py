@@ -1,6 +1,7 @@
-"""Rows as flat arrays while they are collected."""
+"""Rows and units as flat arrays while they are collected."""
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +9,12 @@ import numpy.typing as npt
 from finetune_trainer.data.spans import Span
 from finetune_trainer.prepared import Int32, Int64, PreparedSplit
 
+TokenRow = tuple[list[int], list[Span]]
+"""(token ids, label spans)."""
 
-class RowTable:
-    """Grows by one row at a time; 4 bytes for each token and 40 for each row."""
+
+class UnitTable:
+    """Grows by one unit at a time; 4 bytes for each token and about 50 for each row."""
 
     def __init__(self) -> None:
         self._tokens = array("i")
@@ -21,50 +25,58 @@ class RowTable:
         self._source_rows = array("q")
         self._source_files = array("i")
         self._groups = array("q")
+        self._row_counts = array("q")
 
-    def add(self, tokens: list[int], spans: list[Span], *, file: int, row: int, group: int) -> None:
-        """Append a row that came from row `row` of source `file`."""
-        self._tokens.extend(tokens)
-        self._lengths.append(len(tokens))
-        self._starts.extend(start for start, _ in spans)
-        self._ends.extend(end for _, end in spans)
-        self._span_counts.append(len(spans))
-        self._source_rows.append(row)
-        self._source_files.append(file)
-        self._groups.append(group)
+    def add(self, rows: Sequence[TokenRow], *, file: int, row: int, group: int) -> None:
+        """Append a unit of `rows` that came from row `row` of source `file`."""
+        for tokens, spans in rows:
+            self._tokens.extend(tokens)
+            self._lengths.append(len(tokens))
+            self._starts.extend(start for start, _ in spans)
+            self._ends.extend(end for _, end in spans)
+            self._span_counts.append(len(spans))
+            self._source_rows.append(row)
+            self._source_files.append(file)
+            self._groups.append(group)
+        self._row_counts.append(len(rows))
 
     def to_split(self) -> PreparedSplit:
-        """All rows, in the order they came."""
+        """All units, in the order they came."""
         return PreparedSplit(
             tokens=np.array(self._tokens, dtype=np.int32),
-            row_offsets=_offsets(np.array(self._lengths, dtype=np.int64)),
+            row_offsets=offsets_of(np.array(self._lengths, dtype=np.int64)),
             span_starts=np.array(self._starts, dtype=np.int32),
             span_ends=np.array(self._ends, dtype=np.int32),
-            span_offsets=_offsets(np.array(self._span_counts, dtype=np.int64)),
+            span_offsets=offsets_of(np.array(self._span_counts, dtype=np.int64)),
             source_rows=np.array(self._source_rows, dtype=np.int64),
             source_files=np.array(self._source_files, dtype=np.int32),
             group_ids=np.array(self._groups, dtype=np.int64),
+            unit_offsets=offsets_of(np.array(self._row_counts, dtype=np.int64)),
         )
 
 
-def select_rows(split: PreparedSplit, keep: npt.NDArray[np.bool_]) -> PreparedSplit:
-    """The rows of `split` for which `keep` [R] is True, in their order."""
+def select_units(split: PreparedSplit, keep: npt.NDArray[np.bool_]) -> PreparedSplit:
+    """The units of `split` for which `keep` [U] is True, in their order."""
+    row_counts = np.diff(split.unit_offsets)
+    rows = np.repeat(keep, row_counts)
     span_counts = np.diff(split.span_offsets)
-    tokens: Int32 = split.tokens[np.repeat(keep, split.lengths)]
-    kept_spans = np.repeat(keep, span_counts)
+    tokens: Int32 = split.tokens[np.repeat(rows, split.lengths)]
+    spans = np.repeat(rows, span_counts)
     return PreparedSplit(
         tokens=tokens,
-        row_offsets=_offsets(split.lengths[keep]),
-        span_starts=split.span_starts[kept_spans],
-        span_ends=split.span_ends[kept_spans],
-        span_offsets=_offsets(span_counts[keep]),
-        source_rows=split.source_rows[keep],
-        source_files=split.source_files[keep],
-        group_ids=split.group_ids[keep],
+        row_offsets=offsets_of(split.lengths[rows]),
+        span_starts=split.span_starts[spans],
+        span_ends=split.span_ends[spans],
+        span_offsets=offsets_of(span_counts[rows]),
+        source_rows=split.source_rows[rows],
+        source_files=split.source_files[rows],
+        group_ids=split.group_ids[rows],
+        unit_offsets=offsets_of(row_counts[keep]),
     )
 
 
-def _offsets(counts: Int64) -> Int64:
+def offsets_of(counts: Int64) -> Int64:
+    """[N + 1] where each of N things begins, from their sizes [N]; the last is the end."""
     offsets = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=offsets[1:])
     return offsets

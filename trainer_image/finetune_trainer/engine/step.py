@@ -15,7 +15,7 @@ from finetune_trainer.engine.determinism import seed_everything
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import computing, trainable
 from finetune_trainer.engine.optimizer import make_optimizer, set_rate
-from finetune_trainer.engine.plan import Plan
+from finetune_trainer.engine.plan import Mixture, Plan
 from finetune_trainer.engine.schedule import Schedule
 from finetune_trainer.methods import loss_of
 from finetune_trainer.prepared import PreparedSplit
@@ -108,8 +108,10 @@ class Engine:
         method: Method,
         training: Training,
         micro_batch_tokens: int | None = None,
+        mixture: Mixture | None = None,
     ) -> "Engine":
-        """An engine at step 0; all ranks start from rank 0's parameters."""
+        """An engine at step 0; all ranks start from rank 0's parameters. Without a mixture every
+        unit is read once an epoch."""
         comm.broadcast(parameter.data for _, parameter in trainable(model))
         wrapped: torch.nn.Module = LossModule(model, method)
         if comm.world_size > 1:
@@ -118,7 +120,7 @@ class Engine:
                 wrapped, device_ids=devices, init_sync=False, forward_sync_buffers=False
             )
         plan = Plan.make(
-            rows=len(split.row_offsets) - 1,
+            mixture=mixture or Mixture.concat(split.units),
             batch=training.global_batch_size,
             seed=training.seed,
             epochs=training.epochs,
@@ -167,7 +169,7 @@ class Engine:
 
     def _micro_batches(self) -> list[MicroBatch]:
         """This rank's share of the step; every rank has the same number."""
-        rows = self.plan.rows_of(self.step)
+        rows = self.split.rows_of(self.plan.units_of(self.step))
         lengths = [self._lengths[row] for row in rows]
         settings = self.settings
         layout = lay_out(

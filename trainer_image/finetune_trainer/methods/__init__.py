@@ -18,5 +18,7 @@ Loss = Callable[[torch.nn.Module, MicroBatch], sft.Sums]
 def loss_of(method: Method) -> tuple[Loss, str]:
     """The loss function of `method`, and the name of the sum that training minimises."""
     match method:
-        case Method.SFT:
+        case Method.SFT | Method.CPT:
             return sft.loss, sft.CROSS_ENTROPY
+        case Method.DPO:
+            raise NotImplementedError

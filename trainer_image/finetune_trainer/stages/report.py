@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from finetune_api.spec import DataSource
+from finetune_api.spec import RowSource
 from finetune_api.status import EvaluationStatus
 
+from finetune_trainer.engine.mixture import train_sources
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.metrics import read_metrics
@@ -63,7 +64,7 @@ def write_card(run: Run, evaluation: EvaluationStatus | None) -> Path:
         "",
         "| rows from | licence |",
         "|---|---|",
-        *(_source_line(source) for source in spec.data.train),
+        *(_source_line(source) for source in train_sources(spec)),
         "",
         *_measurements(evaluation),
     ]
@@ -88,7 +89,7 @@ def _loading_lines(run: Run, base: str) -> list[str]:
     ]
 
 
-def _source_line(source: DataSource) -> str:
+def _source_line(source: RowSource) -> str:
     return f"| `{source.uri}` | {source.license or 'not stated'} |"
 
 

@@ -14,6 +14,7 @@ from finetune_trainer.checkpoint.header import METRICS_FILE, CheckpointHeader
 from finetune_trainer.checkpoint.state import capture, fits, restore
 from finetune_trainer.checkpoint.write import CheckpointWriter, Snapshot
 from finetune_trainer.engine.interrupt import interrupted
+from finetune_trainer.engine.mixture import mixture_of
 from finetune_trainer.engine.step import Engine, StopRequestedError
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
@@ -38,6 +39,7 @@ class Training:
             method=spec.method,
             training=spec.training,
             micro_batch_tokens=run.micro_batch_tokens,
+            mixture=mixture_of(spec, prepared.metadata, prepared.train),
         )
         self._writer: CheckpointWriter | None = None
         self._metrics: MetricsLog | None = None

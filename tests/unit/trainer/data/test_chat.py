@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
+from finetune_api.spec import LossOn
 from finetune_trainer.data.chat import Chat
 from finetune_trainer.data.conversation import Conversation
 from finetune_trainer.data.faults import Fault, InvalidRow
@@ -24,7 +25,7 @@ def learnt(chat: Chat, messages: list[dict[str, Any]], **options: Any) -> list[s
     """The label spans of a conversation, decoded."""
     rendered = chat.render(Conversation(messages, **options))
     ((tokens, spans),) = chat.encode([rendered])
-    return [chat.decode(tokens[start:end]) for start, end in spans]
+    return [chat.vocabulary.decode(tokens[start:end]) for start, end in spans]
 
 
 @pytest.mark.parametrize("trim", [True, False])
@@ -79,13 +80,46 @@ def test_a_turn_of_weight_zero_is_read_and_not_learnt(make_chat: ChatMaker) -> N
         ]
 
 
+@pytest.mark.parametrize("template", [MARKED, CHATML])
+def test_the_loss_may_be_taken_on_the_last_turn_or_on_everything(
+    make_chat: ChatMaker, template: str
+) -> None:
+    chat = make_chat(template)
+    conversation = Conversation(TWO_TURNS)
+
+    last = chat.render(conversation, LossOn.LAST_TURN)
+    whole = chat.render(conversation, LossOn.ALL)
+
+    ((tokens, spans),) = chat.encode([last])
+    assert [chat.vocabulary.decode(tokens[a:b]) for a, b in spans] == [" Short. <|im_end|>"]
+    ((tokens, spans),) = chat.encode([whole])
+    assert spans == [(1, len(tokens))]
+
+
+def test_a_last_turn_of_weight_zero_leaves_the_loss_to_the_one_before(
+    make_chat: ChatMaker,
+) -> None:
+    chat = make_chat(CHATML)
+    conversation = Conversation(TWO_TURNS, unweighted=frozenset({3}))
+
+    ((tokens, spans),) = chat.encode([chat.render(conversation, LossOn.LAST_TURN)])
+
+    assert [chat.vocabulary.decode(tokens[a:b]) for a, b in spans] == ["The answer.<|im_end|>"]
+
+
+def test_learning_everything_needs_no_mask(make_chat: ChatMaker) -> None:
+    chat = make_chat(ROLLING)
+
+    assert chat.render(Conversation(TWO_TURNS), LossOn.ALL).text.startswith("4user: What is")
+
+
 def test_the_begin_token_stands_once(make_chat: ChatMaker) -> None:
     chat = make_chat(CHATML)
 
     ((tokens, _),) = chat.encode([chat.render(Conversation(TWO_TURNS))])
 
-    assert chat.decode(tokens).count("<s>") == 1
-    assert chat.decode(tokens[:1]) == "<s>"
+    assert chat.vocabulary.decode(tokens).count("<s>") == 1
+    assert chat.vocabulary.decode(tokens[:1]) == "<s>"
 
 
 def test_a_batch_gives_what_single_rows_give(make_chat: ChatMaker) -> None:

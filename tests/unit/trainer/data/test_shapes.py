@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import DataSource, RowFormat
-from finetune_trainer.data.conversation import Message
+from finetune_api.spec import DataSource, Method, RowFormat
+from finetune_trainer.data.conversation import Conversation, Message
+from finetune_trainer.data.document import Document
 from finetune_trainer.data.faults import Fault, InvalidRow
 from finetune_trainer.data.shapes import detect
 
@@ -14,20 +15,34 @@ DOLLY = {"instruction": "Ask", "context": "Text", "response": "Answer", "categor
 ALPACA = {"instruction": "Ask", "input": "Text", "output": "Answer"}
 TURNS = [{"role": "user", "content": "Ask"}, {"role": "assistant", "content": "Answer"}]
 
+PAIR = {"prompt": "Ask", "chosen": "Answer", "rejected": "Well"}
+
 
 def source(**options: Any) -> DataSource:
     return DataSource(uri="s3://b/rows.jsonl", **options)
 
 
 def read(row: dict[str, Any], **options: Any) -> list[Message]:
-    return detect(source(**options), [row]).reader.conversation(row).messages
+    return conversation(row, **options).messages
+
+
+def conversation(row: dict[str, Any], **options: Any) -> Conversation:
+    found = detect(source(**options), [row], Method.SFT).reader.read(row)
+    assert isinstance(found, Conversation)
+    return found
+
+
+def document(row: dict[str, Any], **options: Any) -> str:
+    found = detect(source(**options), [row], Method.CPT).reader.read(row)
+    assert isinstance(found, Document)
+    return found.text
 
 
 def refused(row: dict[str, Any], **options: Any) -> InvalidRow:
     """The fault of `row` among rows that are good."""
     good = {**DOLLY} if "instruction" in row else {"messages": TURNS}
     with pytest.raises(InvalidRow) as caught:
-        detect(source(**options), [good]).reader.conversation(row)
+        detect(source(**options), [good], Method.SFT).reader.read(row)
     return caught.value
 
 
@@ -72,17 +87,17 @@ def test_sharegpt_roles_become_those_of_chat_templates() -> None:
         ],
         "tools": '[{"name": "f", "parameters": {}}]',
     }
-    conversation = detect(source(), [row]).reader.conversation(row)
+    found = conversation(row)
 
-    assert [message["role"] for message in conversation.messages] == [
+    assert [message["role"] for message in found.messages] == [
         "user",
         "assistant",
         "tool",
         "assistant",
     ]
     call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
-    assert conversation.messages[1]["tool_calls"] == [call]
-    assert conversation.tools == [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    assert found.messages[1]["tool_calls"] == [call]
+    assert found.tools == [{"type": "function", "function": {"name": "f", "parameters": {}}}]
 
 
 @pytest.mark.parametrize("key", ["text", "value"])
@@ -102,13 +117,14 @@ def test_arguments_of_openai_calls_are_parsed() -> None:
 def test_a_turn_of_weight_zero_is_not_learnt() -> None:
     row = {"messages": [*TURNS, TURNS[0], {**TURNS[1], "loss_weight": 0.0}]}
 
-    assert detect(source(), [row]).reader.conversation(row).unweighted == {3}
+    assert conversation(row).unweighted == {3}
 
 
 @pytest.mark.parametrize(
     ("row", "fault", "field"),
     [
         ({"instruction": "Ask", "context": ""}, Fault.MISSING, "response"),
+        ({**DOLLY, "instruction": " "}, Fault.EMPTY, "instruction"),
         ({**DOLLY, "response": " \n"}, Fault.EMPTY, "response"),
         ({**DOLLY, "instruction": 5}, Fault.TYPE, "instruction"),
         ({**DOLLY, "context": ["x"]}, Fault.TYPE, "context"),
@@ -158,7 +174,7 @@ def test_a_template_that_fails_on_a_row_is_told(template: str, said: str) -> Non
 
 def test_a_broken_template_is_refused_with_its_line() -> None:
     with pytest.raises(UserError, match="line 2") as caught:
-        detect(source(template="ok\n{% if %}"), [DOLLY])
+        detect(source(template="ok\n{% if %}"), [DOLLY], Method.SFT)
 
     assert caught.value.reason is Reason.INVALID_SPEC
     assert caught.value.where == "s3://b/rows.jsonl template"
@@ -168,22 +184,79 @@ def test_a_broken_template_is_refused_with_its_line() -> None:
     ("row", "options", "said"),
     [
         ({"prompt": "a", "answer": "b"}, {}, "columns found: answer, prompt"),
-        ({"chosen": "a", "rejected": "b", "conversations": []}, {}, "preference pairs"),
         (DOLLY, {"format": RowFormat.MESSAGES}, "not of the format Messages"),
         (DOLLY, {"fields": {"instruction": "question"}}, "no row has all columns"),
         (DOLLY, {"fields": {"question": "instruction"}}, "fields maps question"),
         (DOLLY, {"fields": {"system": "persona"}}, "maps system to persona"),
         ({"messages": TURNS}, {"template": "x"}, "template applies to Instruction rows"),
+        ({"messages": TURNS}, {"fields": {"context": "x"}}, "fields maps context, which Messages"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(
     row: dict[str, Any], options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UserError, match=said) as caught:
-        detect(source(**options), [row])
+        detect(source(**options), [row], Method.SFT)
 
     assert caught.value.where == "s3://b/rows.jsonl"
 
 
+@pytest.mark.parametrize(
+    ("row", "method", "said"),
+    [
+        (PAIR, Method.SFT, "of the format Preference .* fit method DPO"),
+        ({**PAIR, "conversations": TURNS}, Method.SFT, "fit method DPO"),
+        ({"messages": TURNS}, Method.CPT, "of the format Messages .* fit method SFT"),
+        (DOLLY, Method.CPT, "of the format Instruction .* fit method SFT"),
+        (DOLLY, Method.DPO, "fit method SFT"),
+        ({"prompt": "a", "completion": "b"}, Method.DPO, "PromptCompletion .* fit method SFT"),
+        ({"text": "a"}, Method.SFT, "of the format Text .* fit method CPT"),
+    ],
+)
+def test_rows_of_another_method_are_refused_with_the_method_that_they_fit(
+    row: dict[str, Any], method: Method, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        detect(source(), [row], method)
+
+
+def test_conversations_of_pairs_are_read_where_it_is_asked_for() -> None:
+    row = {"chosen_messages": TURNS, "rejected_messages": TURNS}
+
+    assert read(row, fields={"messages": "chosen_messages"}) == TURNS
+
+
+def test_among_several_shapes_in_a_row_the_methods_own_is_read() -> None:
+    row = {"messages": TURNS, "text": "A page"}
+
+    assert read(row) == TURNS
+    assert document(row) == "A page"
+
+
+def test_a_prompt_and_its_completion_are_a_turn_and_its_answer() -> None:
+    row = {"prompt": "Ask", "completion": "Answer", "system": "Be brief"}
+
+    assert read(row) == [{"role": "system", "content": "Be brief"}, *TURNS]
+    mapped = {"q": "Ask", "a": "Answer"}
+    assert read(mapped, fields={"prompt": "q", "completion": "a"}) == TURNS
+
+
+def test_a_template_makes_a_document_of_its_columns() -> None:
+    row = {"title": "Drum", "body": "Turns."}
+    template = "# {{ title }}\n{{ text }}"
+
+    assert document(row, fields={"text": "body"}, template=template) == "# Drum\nTurns."
+    assert document(row, fields={"text": "body"}) == "Turns."
+
+
+def test_a_document_that_lacks_a_column_of_the_template_is_invalid() -> None:
+    with pytest.raises(InvalidRow, match="'title' is undefined") as caught:
+        document({"text": "Turns."}, template="{{ title }} {{ text }}")
+
+    assert (caught.value.fault, caught.value.field) == (Fault.TEMPLATE, "template")
+
+
 def test_the_shape_is_the_one_that_most_rows_have() -> None:
-    assert detect(source(), [ALPACA, DOLLY, DOLLY]).name.startswith("Instruction (dolly")
+    assert detect(source(), [ALPACA, DOLLY, DOLLY], Method.SFT).name.startswith(
+        "Instruction (dolly"
+    )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from finetune_trainer.data.conversation import Conversation
-from finetune_trainer.data.corpus import group_id
+from finetune_trainer.data.rendering import prompt_id
 from finetune_trainer.data.split import choose_held_out, held_out_target
 
 GROUPS = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 1000)
@@ -57,6 +57,12 @@ def test_rows_are_grouped_by_what_stands_before_the_first_answer() -> None:
     ask, other = ({"role": "user", "content": text} for text in ("a", "b"))
     one, two = ({"role": "assistant", "content": text} for text in ("x", "y"))
 
-    assert group_id(Conversation([ask, one])) == group_id(Conversation([ask, two, other, one]))
-    assert group_id(Conversation([ask, one])) != group_id(Conversation([other, one]))
-    assert group_id(Conversation([one, ask, one])) != group_id(Conversation([one, other, one]))
+    assert prompt_id(Conversation([ask, one]).opening()) == prompt_id(
+        Conversation([ask, two, other, one]).opening()
+    )
+    assert prompt_id(Conversation([ask, one]).opening()) != prompt_id(
+        Conversation([other, one]).opening()
+    )
+    assert prompt_id(Conversation([one, ask, one]).opening()) != prompt_id(
+        Conversation([one, other, one]).opening()
+    )

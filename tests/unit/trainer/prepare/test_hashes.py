@@ -72,6 +72,29 @@ def test_what_changes_no_result_changes_no_hash(world: World, changes: dict[str,
     assert status(world.prepare(**changes)) == status(world.prepare())
 
 
+def test_weights_change_the_recipe_the_epoch_and_no_token(world: World) -> None:
+    other = world.rows("other.jsonl", [{"prompt": f"{n}?", "completion": "x"} for n in range(9)])
+
+    def mixed(weight: str) -> PrepareMessage:
+        train = [*source(world, weight=weight)["train"], {"uri": other, "weight": "1"}]
+        evaluation = [{"uri": world.rows("dev.jsonl", good_rows(2))}]
+        return world.prepare(
+            data={"train": train, "evaluation": evaluation, "mixing": "Interleave"}
+        )
+
+    first = mixed("1")
+    assert world.reads()
+    second = mixed("2")
+
+    assert not world.reads()
+    assert status(first).data_hash == status(second).data_hash
+    assert status(first).recipe_hash != status(second).recipe_hash
+    assert first.data is not None
+    assert second.data is not None
+    assert first.data.rows == second.data.rows == 49
+    assert first.data.tokens < second.data.tokens
+
+
 def test_the_learning_rate_changes_the_recipe_and_not_the_data(world: World) -> None:
     first = status(world.prepare())
 
@@ -86,6 +109,7 @@ def test_the_learning_rate_changes_the_recipe_and_not_the_data(world: World) -> 
     [
         {"training": {"sequenceLength": 511}},
         {"training": {"sequenceLength": 512, "seed": 1}},
+        {"training": {"sequenceLength": 512, "lossOn": "All"}},
         {"data": {"evaluationFraction": "0.1"}},
         {"data": {"checks": {"maxInvalidRows": 1}}},
     ],

@@ -126,12 +126,12 @@ def test_long_rows_are_dropped_up_to_the_share(world: World) -> None:
 
 
 def test_rows_of_an_unknown_shape_are_reported(world: World) -> None:
-    world.rows("rows.jsonl", [{"text": "x"}])
+    world.rows("rows.jsonl", [{"word": "x"}])
 
     error = refused(world)
 
-    assert "columns found: text" in error.message
-    assert "columns found: text" in report(error)["problem"]
+    assert "columns found: word" in error.message
+    assert "columns found: word" in report(error)["problem"]
 
 
 @pytest.mark.parametrize(("content", "said"), [("", "no rows"), ("hello\n", "can be read")])
@@ -142,12 +142,15 @@ def test_a_file_without_rows_is_refused(world: World, content: str, said: str) -
 
 
 def test_the_report_shows_rows_as_the_model_sees_them(world: World) -> None:
-    shown = report(world.prepare())["samples"]
+    made = report(world.prepare())
+    shown = made["samples"]
 
-    assert len(shown) == 3
-    assert shown[0]["text"].startswith("<s><|im_start|>user\nWhat is")
-    assert shown[0]["learnt"][0].endswith("is short.<|im_end|>")
-    assert shown[0]["labelTokens"] < shown[0]["tokens"]
+    assert (made["unit"], made["trainingUnits"], made["evaluationUnits"]) == ("Row", 32, 8)
+    assert [len(unit["rows"]) for unit in shown] == [1, 1, 1]
+    row = shown[0]["rows"][0]
+    assert row["text"].startswith("<s><|im_start|>user\nWhat is")
+    assert row["learnt"][0].endswith("is short.<|im_end|>")
+    assert shown[0]["labelTokens"] == row["labelTokens"] < row["tokens"] == shown[0]["tokens"]
 
 
 def test_a_plain_template_is_handed_to_publishing(world: World) -> None:

@@ -8,7 +8,8 @@ import pytest
 from finetune_api.errors import InfrastructureError
 from finetune_api.spec import Storage
 from finetune_api.status import DataStatus
-from finetune_trainer.data.table import RowTable, select_rows
+from finetune_api.units import Unit
+from finetune_trainer.data.table import UnitTable, select_units
 from finetune_trainer.prepared import (
     METADATA_FILE,
     TRAIN_FILE,
@@ -21,17 +22,18 @@ from finetune_trainer.prepared import (
 from finetune_trainer.storage import open_store
 
 
-def table() -> RowTable:
-    rows = RowTable()
-    rows.add([1, 2, 3, 4], [(1, 2), (3, 4)], file=0, row=1, group=-5)
-    rows.add([5, 6], [(1, 2)], file=0, row=3, group=2**62)
-    rows.add([7, 8, 9], [(1, 3)], file=1, row=1, group=-5)
+def table() -> UnitTable:
+    rows = UnitTable()
+    rows.add([([1, 2, 3, 4], [(1, 2), (3, 4)])], file=0, row=1, group=-5)
+    rows.add([([5, 6], [(1, 2)])], file=0, row=3, group=2**62)
+    rows.add([([7, 8, 9], [(1, 3)])], file=1, row=1, group=-5)
     return rows
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     metadata = PreparedMetadata(
+        unit=Unit.ROW,
         data_hash="d" * 64,
         tokenizer_digest="t" * 64,
         sequence_length=16,
@@ -40,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
         sources=[],
         samples=[],
     )
-    write_prepared(tmp_path / "made", table().to_split(), RowTable().to_split(), metadata)
+    write_prepared(tmp_path / "made", table().to_split(), UnitTable().to_split(), metadata)
     return tmp_path / "made"
 
 
@@ -54,6 +56,7 @@ def test_rows_come_back_with_their_tokens_spans_and_origins(folder: Path) -> Non
     assert train.label_counts.tolist() == [2, 1, 2]
     assert train.source_rows.tolist() == [1, 3, 1]
     assert train.group_ids.tolist() == [-5, 2**62, -5]
+    assert train.unit_offsets.tolist() == [0, 1, 2, 3]
 
 
 def test_a_split_without_rows_is_read(folder: Path) -> None:
@@ -72,10 +75,27 @@ def test_arrays_are_views_of_the_file(folder: Path) -> None:
 
 
 def test_selected_rows_keep_their_spans() -> None:
-    kept = select_rows(table().to_split(), np.array([False, True, True]))
+    kept = select_units(table().to_split(), np.array([False, True, True]))
 
     assert [kept.row(i)[0].tolist() for i in range(len(kept))] == [[5, 6], [7, 8, 9]]
     assert [kept.row(i)[1].tolist() for i in range(len(kept))] == [[[1, 2]], [[1, 3]]]
+
+
+def test_units_are_selected_whole() -> None:
+    pairs = UnitTable()
+    for row in range(3):
+        sides = [([row, 9], [(1, 2)]), ([row, 8, 7], [(1, 3)])]
+        pairs.add(sides, file=row, row=row, group=row)
+    split = pairs.to_split()
+
+    assert (split.units, len(split)) == (3, 6)
+    assert split.unit_lengths.tolist() == [5, 5, 5]
+    assert split.unit_sources.tolist() == [0, 1, 2]
+    assert split.rows_of(np.array([2, 0])).tolist() == [4, 5, 0, 1]
+
+    kept = select_units(split, np.array([True, False, True]))
+    assert kept.unit_offsets.tolist() == [0, 2, 4]
+    assert [kept.row(i)[0].tolist() for i in range(4)] == [[0, 9], [0, 8, 7], [2, 9], [2, 8, 7]]
 
 
 def test_a_changed_byte_is_noticed(folder: Path) -> None:

@@ -1,0 +1,65 @@
+"""Rows with a text (CPT)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetune_api.errors import UserError
+from finetune_api.reasons import Reason
+
+from finetune_trainer.data.conversation import text_of
+from finetune_trainer.data.row_template import RowTemplate
+from finetune_trainer.data.spans import Span
+from finetune_trainer.data.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text that is learnt as it stands."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class TextColumns:
+    """Names of the columns."""
+
+    text: str
+    template: RowTemplate | None = None
+
+    def read(self, row: Mapping[str, Any]) -> Document:
+        """The document of `row`. Raises InvalidRow.
+
+        A template sees every column under its own name, and the text also as `text`.
+        """
+        text = text_of(row, self.text, required=True)
+        return Document(self.template.render({**row, "text": text}) if self.template else text)
+
+
+class DocumentEncoder:
+    """Documents to tokens; each ends with the end-of-sequence token."""
+
+    def __init__(self, tokenizer: Any, vocabulary: Vocabulary) -> None:
+        """Raises UserError ModelInvalid for a tokenizer that cannot end a document."""
+        if tokenizer.eos_token_id is None:
+            raise UserError(
+                Reason.MODEL_INVALID,
+                "the tokenizer has no end-of-sequence token (eos_token), with which documents end; "
+                "name one in tokenizer_config.json",
+                where="tokenizer",
+            )
+        self._eos = int(tokenizer.eos_token_id)
+        self._vocabulary = vocabulary
+
+    def encode(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:
+        """(token ids, label spans) of each text.
+
+        The begin-of-sequence token comes first only where the tokenizer itself adds it.
+        """
+        rows: list[tuple[list[int], list[Span]]] = []
+        for encoding in self._vocabulary.encode(texts, special=True):
+            tokens: list[int] = encoding.ids
+            if tokens[-1:] != [self._eos]:
+                tokens.append(self._eos)
+            rows.append((tokens, [(1, len(tokens))]))
+        return rows

@@ -1,0 +1,77 @@
+"""From the sources of a job to its two splits of units."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from finetune_api.spec import FineTuneJobSpec
+from finetune_api.units import Unit
+
+from finetune_trainer.data.blocks import cut_into_blocks
+from finetune_trainer.data.corpus import CorpusReader, LocalSource
+from finetune_trainer.data.split import choose_held_out, held_out_target
+from finetune_trainer.data.table import select_units
+from finetune_trainer.prepared import PreparedSplit, SourceInfo
+
+
+@dataclass(frozen=True)
+class LocalSources:
+    """All sources of a job on this machine."""
+
+    train: Sequence[LocalSource]
+    replay: Sequence[LocalSource]
+    evaluation: Sequence[LocalSource]
+
+    @property
+    def all(self) -> list[LocalSource]:
+        """In the order in which `PreparedMetadata.sources` counts them."""
+        return [*self.train, *self.replay, *self.evaluation]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Rows, pairs or blocks."""
+
+    train: PreparedSplit
+    evaluation: PreparedSplit
+    """Held out; may be empty."""
+
+
+def read_splits(
+    reader: CorpusReader, sources: LocalSources, spec: FineTuneJobSpec, unit: Unit
+) -> Splits:
+    """Read all sources, hold some units out unless evaluation sources are given, cut documents.
+
+    Documents are held out whole, before they are cut, and never those of replay. Raises UserError
+    for a source that cannot be read at all.
+    """
+    train = reader.read([*sources.train, *sources.replay]).to_split()
+    if sources.evaluation:
+        splits = Splits(train, reader.read(sources.evaluation).to_split())
+    else:
+        splits = _hold_out(train, len(sources.train), spec)
+    if unit is not Unit.BLOCK:
+        return splits
+    length = spec.training.sequence_length
+    return Splits(cut_into_blocks(splits.train, length), cut_into_blocks(splits.evaluation, length))
+
+
+def _hold_out(split: PreparedSplit, sources: int, spec: FineTuneJobSpec) -> Splits:
+    """Take some units of the first `sources` sources away."""
+    candidates = split.unit_sources < sources
+    groups = split.group_ids[split.unit_offsets[:-1]][candidates]
+    target = held_out_target(len(groups), spec.data.evaluation_fraction)
+    held_out = np.zeros(split.units, np.bool_)
+    held_out[candidates] = choose_held_out(groups, target, spec.training.seed)
+    return Splits(select_units(split, np.logical_not(held_out)), select_units(split, held_out))
+
+
+def counted(sources: Sequence[SourceInfo], train: PreparedSplit) -> list[SourceInfo]:
+    """`sources` with what of each goes to training."""
+    size = len(sources)
+    units = np.bincount(train.unit_sources, minlength=size)
+    tokens = np.bincount(train.unit_sources, train.unit_lengths, minlength=size)
+    return [
+        source.model_copy(update={"units": int(units[i]), "tokens": int(tokens[i])})
+        for i, source in enumerate(sources)
+    ]
