@@ -22,7 +22,7 @@ from finetune_trainer.prepared import SourceInfo
 
 BATCH = 512
 """Rows that are tokenised in one call."""
-BATCH_CHARACTERS = 2**23
+BATCH_CHARACTERS = 2**21
 """A batch of long documents ends earlier, with the one that reaches this length."""
 PROGRESS_SECONDS = 5.0
 
