@@ -12,6 +12,9 @@ from devcluster.apionly import ApiServer
 from tests.apiserver.conftest import kubectl
 from tests.apiserver.play import job_document
 
+ROWS = {"uri": "s3://data/rows.jsonl"}
+REPLAY = {"uri": "s3://data/general.jsonl", "share": "0.5"}
+
 
 @pytest.fixture
 def namespace(server: ApiServer) -> str:
@@ -55,12 +58,45 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
         ({"method": "Magic"}, "Unsupported value"),
         ({"adapter": {"type": "None", "rank": 8}}, "type None trains all weights"),
         ({"workers": {"nodes": 0}}, "greater than or equal to 1"),
+        ({"data": {"train": [{**ROWS, "weight": "2"}]}}, "mixing Concat reads every source once"),
+        (
+            {"data": {"train": [ROWS], "evaluation": [{**ROWS, "weight": "2"}]}},
+            "evaluation rows are all read",
+        ),
+        ({"data": {"train": [ROWS], "mixingStop": "AllExhausted"}}, "set mixing to Interleave"),
+        ({"data": {"train": [{**ROWS, "format": "Text"}]}}, "method SFT trains on rows"),
+        (
+            {"data": {"train": [ROWS], "evaluation": [{**ROWS, "format": "Text"}]}},
+            "method SFT trains on rows",
+        ),
+        ({"cpt": {"replay": [REPLAY]}}, "the block cpt belongs to method CPT"),
+        ({"method": "CPT", "cpt": {"replay": [REPLAY, REPLAY]}}, "may be 0.95 together"),
+        (
+            {"method": "CPT", "cpt": {"replay": [{**REPLAY, "format": "Messages"}]}},
+            "replay rows are documents",
+        ),
+        ({"method": "CPT", "training": {"lossOn": "All"}}, "lossOn belongs to method SFT"),
     ],
 )
 def test_a_wrong_field_is_refused_with_a_sentence(
     server: ApiServer, namespace: str, fields: dict[str, Any], sentence: str
 ) -> None:
     assert sentence in refusal(server, job_document("support", namespace, **fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data": {"train": [{**ROWS, "weight": "2"}, ROWS], "mixing": "Interleave"}},
+        {"method": "CPT", "cpt": {"replay": [REPLAY, {**REPLAY, "share": "0.45"}]}},
+        {"method": "DPO", "data": {"train": [{**ROWS, "format": "Preference"}]}},
+        {"training": {"lossOn": "LastTurn"}},
+    ],
+)
+def test_methods_and_mixtures_are_accepted(
+    server: ApiServer, namespace: str, fields: dict[str, Any]
+) -> None:
+    create(server, job_document("support", namespace, **fields))
 
 
 @pytest.mark.parametrize("name", ["a" * 41, "9lives", "a.b"])

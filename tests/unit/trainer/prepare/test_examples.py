@@ -1,0 +1,41 @@
+"""The rows in examples/ are good rows of their method."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finetune_api.units import Unit
+
+from tests.unit.trainer.prepare.conftest import World
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
+
+
+def source(name: str, **options: Any) -> dict[str, Any]:
+    return {"uri": (EXAMPLES / name).as_uri(), **options}
+
+
+@pytest.mark.parametrize(
+    ("method", "train", "unit"),
+    [
+        ("SFT", source("quickstart/data/handbook.jsonl"), Unit.ROW),
+        ("CPT", source("cpt/data/manual.jsonl", template="{{ title }}\n{{ text }}"), Unit.BLOCK),
+        ("DPO", source("dpo/data/preferences.jsonl"), Unit.PAIR),
+    ],
+)
+def test_every_row_of_an_example_is_used(
+    world: World, method: str, train: dict[str, Any], unit: Unit
+) -> None:
+    cpt = {"cpt": {"replay": [source("cpt/data/general.jsonl", share="0.2")]}}
+    message = world.prepare(
+        method=method,
+        data={"train": [train]},
+        training={"sequenceLength": 1024},
+        **(cpt if method == "CPT" else {}),
+    )
+
+    assert message.data is not None
+    assert message.data.unit is unit
+    assert message.data.dropped == 0
+    assert message.data.evaluation_rows > 0
+    assert message.data.first_errors is None
