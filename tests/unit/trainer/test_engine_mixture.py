@@ -142,6 +142,12 @@ def test_a_source_read_in_part_goes_on_where_it_stopped() -> None:
     assert set.union(*thirds) == set(range(4, 13))
 
 
+def test_every_pass_through_a_source_has_an_order_of_its_own() -> None:
+    plan = Plan.make(mixture=Mixture.of([9], [3]), batch=3, seed=5, epochs="6", max_steps=None)
+    thirds = [frozenset(plan.units_of(step).tolist()) for step in range(6)]
+    assert set(thirds[:3]) != set(thirds[3:])
+
+
 def test_the_order_does_not_depend_on_where_a_run_resumes() -> None:
     mixture = Mixture.of([4, 9, 2], [4, 3, 5])
     options = {"mixture": mixture, "batch": 5, "seed": 3, "epochs": "3", "max_steps": None}

@@ -98,10 +98,13 @@ def test_a_system_turn_before_whole_conversations_belongs_to_the_prompt() -> Non
     assert read(row).prompt == [SYSTEM, ASK]
 
 
-def test_rows_with_and_without_a_prompt_are_told_apart() -> None:
-    with pytest.raises(InvalidRow) as caught:
-        read(WHOLE, among=PLAIN)
+def test_where_most_rows_have_a_prompt_it_is_read_and_asked_of_all() -> None:
+    source = DataSource(uri="s3://b/pairs.jsonl")
+    reader = detect(source, [PLAIN, WHOLE, PLAIN], Method.DPO).reader
 
+    assert reader.read(PLAIN) == read(PLAIN)
+    with pytest.raises(InvalidRow) as caught:
+        reader.read(WHOLE)
     assert caught.value.field == "prompt"
 
 
