@@ -3,6 +3,7 @@
 OUTPUT/NAMESPACE/NAME/manifest.json            the pointer, written last
 OUTPUT/NAMESPACE/NAME/runs/UID8/ATTEMPT-ID/    one set of pods: checkpoints, stages, results
 OUTPUT/prepared/HASH/                          tokens, shared between jobs
+OUTPUT/prepared-reference/KEY/                 log-probabilities under a reference model, shared
 """
 
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ class JobLayout:
     def prepared(self, data_hash: str) -> str:
         """Folder of prepared data."""
         return f"{self.prepared_root}/{data_hash[:32]}"
+
+    def reference(self, key: str) -> str:
+        """Folder of what a reference model says of prepared data, shared between jobs."""
+        return f"{self.prepared_root}-reference/{key[:32]}"
 
     def data_report(self) -> str:
         """Report of a preparation that failed, which has no data hash."""

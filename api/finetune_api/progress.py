@@ -22,6 +22,7 @@ class Stage(StrEnum):
 
     FETCHING = "Fetching"
     BASELINE = "Baseline"
+    REFERENCE = "Reference"
     TRAINING = "Training"
     EVALUATING = "Evaluating"
     PUBLISHING = "Publishing"
@@ -41,9 +42,9 @@ class Progress(ApiModel):
     total_steps: Annotated[int, Field(ge=0, le=100_000_000)] = 0
     """Optimizer steps of the whole run; 0 until known."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Share of the optimizer steps done."""
+    """Share done: of the reference pass in stage Reference, else of the optimizer steps."""
     loss: Number | None = None
-    """Mean training loss of the last step in nats per label token."""
+    """What the last step minimised, its mean: of SFT in nats per label token."""
     learning_rate: Number | None = None
     """Learning rate of the last step."""
     tokens_per_second: Annotated[int | None, Field(ge=0, le=2_000_000_000)] = None

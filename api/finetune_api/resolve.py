@@ -3,7 +3,10 @@
 from finetune_api.spec import (
     Adapter,
     AdapterType,
+    Best,
+    Checkpoints,
     Data,
+    Dpo,
     FineTuneJobSpec,
     LossOn,
     Method,
@@ -22,13 +25,14 @@ def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
 
     Idempotent: resolving twice gives the same spec.
     """
-    adapter = _resolve_adapter(spec.adapter)
     return spec.model_copy(
         update={
             "model": spec.model.model_copy(update={"id": spec.model.id or spec.model.uri}),
             "data": _resolve_data(spec.data),
-            "adapter": adapter,
-            "training": _resolve_training(spec.training, adapter, spec.method),
+            "adapter": _resolve_adapter(spec.adapter, spec.method),
+            "training": _resolve_training(spec),
+            "checkpoints": _resolve_checkpoints(spec),
+            "dpo": (spec.dpo or Dpo()) if spec.method is Method.DPO else None,
             "workers": spec.workers.model_copy(update={"strategy": Strategy.DDP}),
         }
     )
@@ -39,18 +43,29 @@ def effective(resolved: FineTuneJobSpec) -> Effective:
     return Effective(
         adapter=resolved.adapter,
         training=resolved.training,
+        dpo=resolved.dpo,
         strategy=resolved.workers.strategy,
     )
 
 
-def _resolve_adapter(adapter: Adapter) -> Adapter:
+_LEARNING_RATES = {
+    # (low-rank adapter, full weights)
+    Method.CPT: ("2e-4", "2e-5"),
+    Method.SFT: ("2e-4", "2e-5"),
+    Method.DPO: ("5e-6", "5e-7"),
+}
+_DROPOUT = {Method.CPT: "0.05", Method.SFT: "0.05"}
+"""Of adapters. Elsewhere none: it is noise between a policy and its reference."""
+
+
+def _resolve_adapter(adapter: Adapter, method: Method) -> Adapter:
     if adapter.type is AdapterType.NONE:
         return adapter
     return adapter.model_copy(
         update={
             "rank": adapter.rank or 16,
             "alpha": adapter.alpha or 32,
-            "dropout": adapter.dropout or "0.05",
+            "dropout": adapter.dropout or _DROPOUT.get(method, "0"),
             "target_modules": adapter.target_modules or [ALL_LINEAR],
         }
     )
@@ -64,10 +79,12 @@ def _resolve_data(data: Data) -> Data:
     return data.model_copy(update={"train": weighted, "mixing_stop": stop})
 
 
-def _resolve_training(training: Training, adapter: Adapter, method: Method) -> Training:
-    learning_rate = "2e-5" if adapter.type is AdapterType.NONE else "2e-4"
+def _resolve_training(spec: FineTuneJobSpec) -> Training:
+    training = spec.training
+    low_rank, full = _LEARNING_RATES[spec.method]
+    learning_rate = full if spec.adapter.type is AdapterType.NONE else low_rank
     epochs = None if training.max_steps is not None else training.epochs or "1"
-    loss_on = training.loss_on or LossOn.COMPLETION if method is Method.SFT else None
+    loss_on = training.loss_on or LossOn.COMPLETION if spec.method is Method.SFT else None
     return training.model_copy(
         update={
             "epochs": epochs,
@@ -75,3 +92,10 @@ def _resolve_training(training: Training, adapter: Adapter, method: Method) -> T
             "loss_on": loss_on,
         }
     )
+
+
+def _resolve_checkpoints(spec: FineTuneJobSpec) -> Checkpoints:
+    """Whoever stops early wants the step that was best, not the last one."""
+    if spec.training.early_stopping is None or spec.checkpoints.best is not None:
+        return spec.checkpoints
+    return spec.checkpoints.model_copy(update={"best": Best()})

@@ -16,6 +16,7 @@ from pydantic import Field
 from finetune_api.fields import (
     RECIPE,
     ApiModel,
+    DecimalBelowHalf,
     DecimalBelowOne,
     DecimalNonNegative,
     DecimalOpenShare,
@@ -290,10 +291,24 @@ class LossOn(StrEnum):
     ALL = "All"
 
 
+class EarlyStopping(ApiModel):
+    """Ends training when the held-out rows no longer gain."""
+
+    patience: Annotated[int, RECIPE, Field(ge=1, le=1000)]
+    """Evaluations in a row that may fail to improve on the best one."""
+
+
 class Training(ApiModel):
     """The optimisation."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.earlyStopping) || has(self.evalEverySteps)",
+            "earlyStopping looks at evaluations: set evalEverySteps",
+            lambda training: (
+                training.early_stopping is None or training.eval_every_steps is not None
+            ),
+        ),
         Rule(
             "!(has(self.epochs) && has(self.maxSteps))",
             "give epochs or maxSteps, not both",
@@ -334,10 +349,45 @@ class Training(ApiModel):
     """Type of the computation."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, more time."""
+    eval_every_steps: Annotated[int | None, RECIPE, Field(ge=1, le=1_000_000)] = None
+    """Optimizer steps between evaluations on the held-out rows, which are also done at the end;
+    none when absent."""
+    early_stopping: EarlyStopping | None = None
+    """Ends training before its last step."""
     seed: Annotated[int, RECIPE, Field(ge=0, le=2_147_483_647)] = 42
     """Seed of everything random."""
     max_skipped_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 10
     """Steps with a loss or gradient that is not finite before the run gives up."""
+
+
+class DpoLoss(StrEnum):
+    """Loss of a pair."""
+
+    SIGMOID = "Sigmoid"
+    IPO = "IPO"
+    HINGE = "Hinge"
+
+
+class Dpo(ApiModel):
+    """Direct preference optimisation."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.loss) || self.loss == 'Sigmoid' || !has(self.labelSmoothing)"
+            " || double(self.labelSmoothing) == 0.0",
+            "labelSmoothing belongs to the Sigmoid loss; remove it",
+            lambda dpo: dpo.loss is DpoLoss.SIGMOID or float(dpo.label_smoothing) == 0,
+        ),
+    )
+
+    beta: Annotated[DecimalPositive, RECIPE] = "0.1"
+    """How strongly the model is held to the reference, the model that training starts from."""
+    loss: Annotated[DpoLoss, RECIPE] = DpoLoss.SIGMOID
+    """Sigmoid (DPO), IPO (over sums of log-probabilities, as in its paper) or Hinge (SLiC)."""
+    label_smoothing: Annotated[DecimalBelowHalf, RECIPE] = "0"
+    """Probability that a pair's labels are the wrong way round (Sigmoid)."""
+    sft_weight: Annotated[DecimalNonNegative, RECIPE] = "0"
+    """Weight of the chosen completions' cross entropy, added to the loss."""
 
 
 class Evaluation(ApiModel):
@@ -504,6 +554,21 @@ class Output(ApiModel):
     """Refuse ends with OutputTaken; Replace moves the pointer and keeps the old run."""
 
 
+class BestMetric(StrEnum):
+    """What tells the best evaluation."""
+
+    LOSS = "Loss"
+    PREFERENCE_ACCURACY = "PreferenceAccuracy"
+
+
+class Best(ApiModel):
+    """Which evaluated step is published."""
+
+    metric: Annotated[BestMetric, RECIPE] = BestMetric.LOSS
+    """Loss: the least loss on held-out rows. PreferenceAccuracy: the largest share of held-out
+    pairs whose chosen completion has the higher reward (DPO)."""
+
+
 class Checkpoints(ApiModel):
     """When work is saved."""
 
@@ -513,6 +578,9 @@ class Checkpoints(ApiModel):
     """Steps between checkpoints, beside everyMinutes."""
     keep: Annotated[int, Field(ge=1, le=100)] = 2
     """Checkpoints of this run to keep."""
+    best: Best | None = None
+    """Publish the best evaluated step instead of the last; needs training.evalEverySteps. Set when
+    training.earlyStopping is."""
 
 
 class Restarts(ApiModel):
@@ -558,6 +626,28 @@ class FineTuneJobSpec(ApiModel):
             "training.lossOn belongs to method SFT: remove it",
             lambda spec: spec.method is Method.SFT or spec.training.loss_on is None,
         ),
+        Rule(
+            "!has(self.dpo) || self.method == 'DPO'",
+            "dpo belongs to method DPO; remove it",
+            lambda spec: spec.dpo is None or spec.method is Method.DPO,
+        ),
+        Rule(
+            "!has(self.checkpoints.best) || has(self.training.evalEverySteps)",
+            "checkpoints.best chooses among evaluations: set training.evalEverySteps",
+            lambda spec: (
+                spec.checkpoints.best is None or spec.training.eval_every_steps is not None
+            ),
+        ),
+        Rule(
+            "!has(self.checkpoints.best) || self.checkpoints.best.metric != 'PreferenceAccuracy'"
+            " || self.method == 'DPO'",
+            "checkpoints.best.metric PreferenceAccuracy belongs to method DPO; write Loss",
+            lambda spec: (
+                spec.checkpoints.best is None
+                or spec.checkpoints.best.metric is not BestMetric.PREFERENCE_ACCURACY
+                or spec.method is Method.DPO
+            ),
+        ),
     )
 
     method: Annotated[Method, RECIPE]
@@ -573,6 +663,8 @@ class FineTuneJobSpec(ApiModel):
     """The optimisation."""
     cpt: Annotated[Cpt | None, RECIPE] = None
     """Settings of method CPT."""
+    dpo: Dpo | None = None
+    """Settings of method DPO."""
     evaluation: Evaluation = Field(default_factory=Evaluation)
     """Measurements before and after training."""
     workers: Workers = Field(default_factory=Workers)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from finetune_api.fields import ApiModel
 from finetune_api.progress import Number, Progress
-from finetune_api.spec import Adapter, Strategy, Training
+from finetune_api.spec import Adapter, Dpo, Strategy, Training
 from finetune_api.units import Unit
 
 Text = Annotated[str, Field(max_length=1024)]
@@ -82,6 +82,8 @@ class Effective(ApiModel):
     """The adapter."""
     training: Training
     """The optimisation."""
+    dpo: Dpo | None = None
+    """Settings of method DPO."""
     strategy: Strategy
     """How processes share the work."""
 
@@ -123,7 +125,10 @@ class Measurement(ApiModel):
     """One measurement of the model on held-out rows."""
 
     cross_entropy: Number
-    """Mean cross entropy in nats per label token."""
+    """Mean cross entropy in nats per label token; of pairs that of the chosen completions."""
+    preference_accuracy: Number | None = None
+    """Share of held-out pairs whose chosen completion the model finds likelier than the rejected
+    one; only of pairs."""
     answer: Annotated[str, Field(max_length=512)] | None = None
     """Answer to the sample question, cut to fit."""
 
@@ -184,6 +189,8 @@ class PreparedStatus(ApiModel):
     """Digest of rows, tokenizer, template and code."""
     recipe_hash: Digest
     """Digest of all that changes the result."""
+    model_digest: Digest | None = None
+    """Digest of the model that training starts from."""
 
 
 class PodsStatus(ApiModel):

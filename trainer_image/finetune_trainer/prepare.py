@@ -201,6 +201,7 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
         uri=layout.prepared(data_hash),
         data_hash=data_hash,
         recipe_hash=recipe_digest(spec, model, sources.all),
+        model_digest=model.digest,
     )
     return _Inputs(model, rendering, sources, status)
 

@@ -39,6 +39,11 @@ class ProgressWriter:
         log.info("stage %s", stage.value)
         self._write(force=True)
 
+    def share_done(self, percent: int) -> None:
+        """Say how much of a stage without steps is done."""
+        self._latest = self._latest.model_copy(update={"percent": percent})
+        self._write(force=percent == 100)
+
     def at_step(self, step: int, total: int) -> None:
         """Say where training stands without having done a step: at its start."""
         update = {"step": step, "total_steps": total, "percent": 100 * step // total}

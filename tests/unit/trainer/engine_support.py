@@ -31,7 +31,7 @@ DATA_HASH = "d" * 64
 REPOSITORY = Path(__file__).parents[3]
 
 
-def make_split(lengths: list[int], *, seed: int = 0) -> PreparedSplit:
+def make_split(lengths: list[int], *, seed: int = 0, rows_per_unit: int = 1) -> PreparedSplit:
     """Rows of random tokens; the second half of each row, from position 1 on, is its label."""
     rng = np.random.default_rng(seed)
     sizes = np.array(lengths, np.int64)
@@ -45,7 +45,7 @@ def make_split(lengths: list[int], *, seed: int = 0) -> PreparedSplit:
         source_rows=np.arange(1, rows + 1, dtype=np.int64),
         source_files=np.zeros(rows, np.int32),
         group_ids=np.arange(rows, dtype=np.int64),
-        unit_offsets=np.arange(rows + 1, dtype=np.int64),
+        unit_offsets=np.arange(0, rows + 1, rows_per_unit, dtype=np.int64),
     )
 
 

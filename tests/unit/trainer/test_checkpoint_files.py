@@ -8,7 +8,7 @@ from finetune_api.errors import InfrastructureError
 from finetune_api.layout import RunLayout
 from finetune_api.reasons import Reason
 from finetune_api.spec import Storage
-from finetune_trainer.checkpoint.find import Found, newest
+from finetune_trainer.checkpoint.find import Found, Wanted, newest
 from finetune_trainer.checkpoint.header import CheckpointHeader
 from finetune_trainer.checkpoint.write import CheckpointWriter, Snapshot
 from finetune_trainer.storage import Store, open_store
@@ -47,7 +47,7 @@ def save(store: Store, root: Path, run: str, *steps: int, recipe: str = "a") -> 
 def find(store: Store, root: Path) -> tuple[Found | None, list[str]]:
     uris = [info.uri for info in store.list((root / "runs").as_uri())]
     warnings: list[str] = []
-    found = newest(
+    wanted = Wanted(
         store,
         uris,
         root / "down",
@@ -55,7 +55,7 @@ def find(store: Store, root: Path) -> tuple[Found | None, list[str]]:
         accepts=lambda header, tensors: float(tensors["parameter/w"][0]) == header.step,
         warn=warnings.append,
     )
-    return found, warnings
+    return newest(wanted), warnings
 
 
 def test_old_checkpoints_go_and_the_newest_comes_back_whole(store: Store, tmp_path: Path) -> None:

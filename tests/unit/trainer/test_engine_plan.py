@@ -62,7 +62,10 @@ def test_layouts_hold_every_row_once_within_capacity_and_equal_forwards(
 ) -> None:
     for layout, size_of in (
         (pack(lengths, world_size, capacity), sum),
-        (group(lengths, world_size, capacity), lambda sizes: max(sizes) * len(sizes)),
+        (
+            group(lengths, [1] * len(lengths), world_size, capacity),
+            lambda sizes: max(sizes) * len(sizes),
+        ),
     ):
         assert len(layout) == world_size
         assert len({len(bins) for bins in layout}) == 1

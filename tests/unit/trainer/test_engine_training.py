@@ -10,15 +10,19 @@ import pytest
 import torch
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import Adapter, AdapterType, Method, Precision, Training
+from finetune_api.spec import Adapter, AdapterType, Precision, Training
 from finetune_trainer.checkpoint.state import capture, restore
 from finetune_trainer.engine.batches import MicroBatch, make_batch
 from finetune_trainer.engine.determinism import seed_everything
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.interrupt import StopFlag
 from finetune_trainer.engine.model import ModelSettings, load_model, trainable
-from finetune_trainer.engine.step import Engine, StepResult, StopRequestedError, cross_entropy
+from finetune_trainer.engine.plan import Mixture, Plan
+from finetune_trainer.engine.scoring import measure_split
+from finetune_trainer.engine.settings import StopRequestedError
+from finetune_trainer.engine.step import Engine, Rows, StepResult
 from finetune_trainer.methods import sft
+from finetune_trainer.methods.scorer import LabelScorer
 from torch.nn import functional
 
 from tests.unit.trainer.engine_support import make_model, make_split, mixed_lengths
@@ -54,11 +58,18 @@ def make_engine(
     training = Training(**options)
     seed_everything(0)
     model = load_model(folder, ModelSettings.of(adapter, training), CPU)
+    plan = Plan.make(
+        mixture=Mixture.concat(SPLIT.units),
+        batch=8,
+        seed=training.seed,
+        epochs=training.epochs,
+        max_steps=None,
+    )
     return Engine.make(
         Comm.alone(stop),
         model,
-        SPLIT,
-        method=Method.SFT,
+        Rows(SPLIT, plan),
+        objective=sft.OBJECTIVE,
         training=training,
         micro_batch_tokens=tokens,
     )
@@ -95,22 +106,22 @@ def naive_losses(model: torch.nn.Module, rows: Any) -> list[tuple[float, int]]:
 
 def test_loss_is_the_mean_cross_entropy_of_all_label_tokens_row_by_row(folder: Path) -> None:
     engine = make_engine(folder)
-    expected = naive_losses(engine.model.eval(), engine.plan.units_of(0))
+    expected = naive_losses(engine.model.eval(), engine.rows.plan.units_of(0))
     mean = sum(total for total, _ in expected) / sum(count for _, count in expected)
     assert run(engine, 1)[0].loss == pytest.approx(mean, abs=1e-5)
     everything = naive_losses(make_engine(folder).model.eval(), range(len(SPLIT)))
     mean = sum(total for total, _ in everything) / sum(count for _, count in everything)
     fresh = make_engine(folder)
-    measured = cross_entropy(
-        fresh.comm, fresh.model, SPLIT, method=Method.SFT, settings=fresh.settings
+    measured = measure_split(
+        fresh.comm, fresh.model, SPLIT, objective=sft.OBJECTIVE, settings=fresh.settings
     )
-    assert measured == pytest.approx(mean, abs=1e-5)
+    assert measured[sft.CROSS_ENTROPY] == pytest.approx(mean, abs=1e-5)
 
 
 def per_row(model: torch.nn.Module, batch: MicroBatch, boundaries: list[int]) -> list[float]:
     """Sums of each packed row."""
     with torch.no_grad():
-        logits = sft.label_logits(model, batch).float()
+        logits = LabelScorer(model).label_logits(batch).float()
     targets = batch.targets.flatten()[batch.label_positions]
     terms = functional.cross_entropy(logits, targets, reduction="none")
     row_of = np.searchsorted(boundaries, batch.label_positions.numpy(), side="right")
@@ -140,7 +151,7 @@ def test_padding_and_smaller_micro_batches_give_the_steps_and_losses_of_packing(
 ) -> None:
     packed = make_engine(folder, tokens=256)
     reference = run(packed)
-    assert len(reference) == packed.plan.total_steps == 5
+    assert len(reference) == packed.rows.plan.total_steps == 5
     for other in (make_engine(folder, packing=False), make_engine(folder, tokens=30)):
         results = run(other)
         assert [r.loss for r in results] == pytest.approx([r.loss for r in reference], abs=1e-5)
@@ -202,10 +213,10 @@ def test_a_stop_between_micro_batches_leaves_the_last_step_intact(folder: Path) 
     before = weights(engine)
     forward, calls = engine.wrapped.forward, []
 
-    def stopping(batch: MicroBatch) -> torch.Tensor:
+    def stopping(batch: MicroBatch, scales: Any) -> Any:
         calls.append(batch)
         stop.is_set = True
-        return torch.as_tensor(forward(batch))
+        return forward(batch, scales)
 
     engine.wrapped.forward = stopping
     with pytest.raises(StopRequestedError):

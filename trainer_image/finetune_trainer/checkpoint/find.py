@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_api.errors import UserError
+from finetune_api.errors import InfrastructureError, UserError
 from finetune_api.layout import CHECKPOINT_MANIFEST
+from finetune_api.reasons import Reason
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -35,34 +36,58 @@ class Found:
     metrics: bytes
 
 
-def newest(
-    store: Store,
-    uris: list[str],
-    scratch: Path,
-    *,
-    hashes: tuple[str, str],
-    accepts: Callable[[CheckpointHeader, Tensors], bool],
-    warn: Callable[[str], None],
-) -> Found | None:
-    """The checkpoint with the most steps of this recipe on this data, or None.
+@dataclass(frozen=True)
+class Wanted:
+    """Which checkpoints would do."""
 
-    Args:
-        uris: addresses of objects, among them the checkpoints' headers.
-        scratch: folder to download to.
-        hashes: (recipe hash, data hash) that it must carry.
-        accepts: whether header and tensors belong to the model at hand.
-        warn: told of each checkpoint that is passed over because it is damaged.
-    """
-    for uri in _headers(uris):
-        header = _read_header(store, uri)
-        if header is None or (header.recipe_hash, header.data_hash) != hashes:
+    store: Store
+    uris: list[str]
+    """Addresses of objects, among them the checkpoints' headers."""
+    scratch: Path
+    """Folder to download to."""
+    hashes: tuple[str, str]
+    """(recipe hash, data hash) that it must carry."""
+    accepts: Callable[[CheckpointHeader, Tensors], bool]
+    """Whether header and tensors belong to the model at hand."""
+    warn: Callable[[str], None]
+    """Told of each checkpoint that is passed over because it is damaged."""
+
+
+def newest(wanted: Wanted) -> Found | None:
+    """The checkpoint with the most steps of this recipe on this data, or None."""
+    return next(_sound(wanted, _headers(wanted.uris)), None)
+
+
+def at_step(wanted: Wanted, step: int) -> Found:
+    """The checkpoint after `step` steps. Raises InfrastructureError when it is gone."""
+    headers = (uri for uri in _headers(wanted.uris) if _step_of(uri) == step)
+    found = next(_sound(wanted, headers), None)
+    if found is None:
+        raise InfrastructureError(
+            Reason.STORAGE_UNAVAILABLE,
+            f"the checkpoint after step {step}, the best on held-out rows, is gone or damaged",
+        )
+    return found
+
+
+def _sound(wanted: Wanted, headers: Iterator[str]) -> Iterator[Found]:
+    """Those of `headers` that would do and are what they say."""
+    for uri in headers:
+        header = _read_header(wanted.store, uri)
+        if header is None or (header.recipe_hash, header.data_hash) != wanted.hashes:
             continue
         folder = uri.rpartition("/")[0]
-        loaded = _load(store, folder, header, scratch / "resume")
-        if loaded is not None and accepts(header, loaded[0]):
-            return Found(folder, header, *loaded)
-        warn(f"checkpoint {folder} is damaged; looking for an older one")
-    return None
+        loaded = _load(wanted.store, folder, header, wanted.scratch / "resume")
+        if loaded is not None and wanted.accepts(header, loaded[0]):
+            yield Found(folder, header, *loaded)
+        else:
+            wanted.warn(f"checkpoint {folder} is damaged; looking for an older one")
+
+
+def _step_of(uri: str) -> int:
+    match = _PATH.search(uri)
+    assert match is not None, "headers match"
+    return int(match[2])
 
 
 def _headers(uris: list[str]) -> Iterator[str]:

@@ -9,9 +9,17 @@ from finetune_api.manifest import ManifestFile
 from finetune_api.status import Digest
 from pydantic import Field
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
+
+
+class Evaluated(ApiModel):
+    """The held-out rows after some step."""
+
+    step: Annotated[int, Field(ge=0)]
+    value: float | None
+    """Of the metric that decides; None when it was not finite."""
 
 
 class CheckpointHeader(ApiModel):
@@ -33,6 +41,8 @@ class CheckpointHeader(ApiModel):
     """Processes that trained; resuming with as many gives equal bits."""
     recipe_hash: Digest
     data_hash: Digest
+    evaluations: list[Evaluated] = Field(default_factory=list)
+    """Of the run so far."""
     files: list[ManifestFile]
     """Paths relative to the checkpoint's folder."""
 

@@ -31,8 +31,7 @@ def restore(engine: Engine, tensors: Tensors | None, *, step: int, applied: int)
     Rank 0 gives the tensors, the other ranks None.
     """
     engine.step, engine.applied = step, applied
-    _fill(tensors, ((f"{PARAMETER}{n}", p.data) for n, p in trainable(engine.model)))
-    engine.comm.broadcast(parameter.data for _, parameter in trainable(engine.model))
+    restore_parameters(engine, tensors)
     if not applied:
         return
     for name, parameter in trainable(engine.model):
@@ -41,6 +40,12 @@ def restore(engine: Engine, tensors: Tensors | None, *, step: int, applied: int)
         engine.comm.broadcast(state.values())
         count = torch.tensor(float(applied), device=parameter.device)
         engine.optimizer.state[parameter] = {"step": count, **state}
+
+
+def restore_parameters(engine: Engine, tensors: Tensors | None) -> None:
+    """Put only the parameters back; collective, arguments as of `restore`."""
+    _fill(tensors, ((f"{PARAMETER}{n}", p.data) for n, p in trainable(engine.model)))
+    engine.comm.broadcast(parameter.data for _, parameter in trainable(engine.model))
 
 
 def fits(engine: Engine, tensors: Tensors, *, applied: int) -> bool:

@@ -27,6 +27,8 @@ class Snapshot:
     tensors: Tensors
     metrics: bytes
     """metrics.jsonl up to the step."""
+    keep_too: int | None = None
+    """Step of a checkpoint that is needed still, however old."""
 
 
 class CheckpointWriter:
@@ -69,7 +71,7 @@ class CheckpointWriter:
     def _work(self, snapshot: Snapshot) -> None:
         try:
             self._upload(snapshot)
-            self._remove_old()
+            self._remove_old(snapshot.keep_too)
         except Exception as error:  # noqa: BLE001 - raised again by wait()
             self._error = error
 
@@ -89,10 +91,12 @@ class CheckpointWriter:
         shutil.rmtree(folder)
         self._committed.append(header)
 
-    def _remove_old(self) -> None:
+    def _remove_old(self, keep_too: int | None) -> None:
         """Remove checkpoints of this run beyond `keep`; the header goes first."""
-        while len(self._committed) > self._keep:
-            oldest = self._committed.pop(0)
+        for oldest in self._committed[: -self._keep]:
+            if oldest.step == keep_too:
+                continue
+            self._committed.remove(oldest)
             target = self._run.checkpoint(oldest.step)
             for name in (CHECKPOINT_MANIFEST, *(record.path for record in oldest.files)):
                 self._store.delete(f"{target}/{name}")

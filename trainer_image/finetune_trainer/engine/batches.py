@@ -1,22 +1,26 @@
-"""Turns rows of tokens into the tensors of one forward pass."""
+"""Turns units of tokens into the tensors of one forward pass."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from finetune_trainer.engine.packing import Bin, Layout, group, pack
+from finetune_trainer.engine.packing import Bin
 from finetune_trainer.prepared import PreparedSplit
 
 IGNORED = -100
 """Target of a position that predicts no label token."""
 
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One forward pass. B = 1 when packed; T = tokens of all rows, or of the longest."""
+    """One forward pass over N rows. B = 1 when packed, else N; T = tokens of all rows, or of the
+    longest."""
 
     input_ids: torch.Tensor
     """int64 [B, T]"""
@@ -26,8 +30,15 @@ class MicroBatch:
     """int64 [B, T]; the token after each position where that is a label of the row, or -100."""
     label_positions: torch.Tensor
     """int64 [L]; flat positions whose target counts."""
+    label_rows: torch.Tensor
+    """int64 [L]; which of the N rows each label belongs to. The rows of a unit are neighbours."""
+    reference: torch.Tensor | None
+    """float32 [N]; log-probability of each row's labels under the reference model."""
     attention_mask: torch.Tensor | None
     """int64 [B, T], 1 on tokens; None when packed: position_ids alone separate the rows."""
+    rows: int
+    """N; 0 in a dummy, which has two tokens and no label."""
+    units: int
     tokens: int
     """Tokens without padding."""
     labels: int
@@ -35,38 +46,43 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same batch on `device`."""
-        mask = self.attention_mask
-        return MicroBatch(
-            input_ids=self.input_ids.to(device, non_blocking=True),
-            position_ids=self.position_ids.to(device, non_blocking=True),
-            targets=self.targets.to(device, non_blocking=True),
-            label_positions=self.label_positions.to(device, non_blocking=True),
-            attention_mask=None if mask is None else mask.to(device, non_blocking=True),
-            tokens=self.tokens,
-            labels=self.labels,
-        )
-
-
-def row_lengths(split: PreparedSplit) -> npt.NDArray[np.int64]:
-    """Tokens of every row: int64 [rows]."""
-    return np.diff(split.row_offsets)
-
-
-def lay_out(lengths: Sequence[int], world_size: int, capacity: int, *, packing: bool) -> Layout:
-    """The bins of every rank, packed or padded."""
-    return (pack if packing else group)(lengths, world_size, capacity)
+        tensors: dict[str, Any] = {
+            field.name: value.to(device, non_blocking=True)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), torch.Tensor)
+        }
+        return replace(self, **tensors)
 
 
 def make_batch(
-    split: PreparedSplit, rows: npt.NDArray[np.int64], chosen: Bin, *, packing: bool
+    split: PreparedSplit,
+    units: Int64,
+    chosen: Bin,
+    *,
+    packing: bool,
+    reference: Float32 | None = None,
 ) -> MicroBatch:
-    """The tensors of one bin; an empty bin gives two tokens without a label."""
-    if not chosen:
-        return _assemble([(np.zeros(2, np.int64), np.full(2, IGNORED, np.int64))], packing=packing)
-    return _assemble([_row(split, int(rows[position])) for position in chosen], packing=packing)
+    """The tensors of one bin of the global batch `units` [n].
+
+    Args:
+        reference: [R] log-probability of each row of the split under the reference model.
+    """
+    rows = split.rows_of(units[chosen]) if chosen else np.zeros(0, np.int64)
+    parts = [_row(split, int(row)) for row in rows]
+    if not parts:
+        parts = [(np.zeros(2, np.int64), np.full(2, IGNORED, np.int64))]
+    known = None if reference is None else torch.from_numpy(reference[rows])
+    batch = _assemble(parts, packing=packing)
+    return replace(
+        batch,
+        reference=known,
+        rows=len(rows),
+        units=len(chosen),
+        tokens=batch.tokens if chosen else 0,
+    )
 
 
-def _row(split: PreparedSplit, row: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _row(split: PreparedSplit, row: int) -> tuple[Int64, Int64]:
     """(tokens int64 [T], targets int64 [T]) of one row."""
     start, end = split.row_offsets[row], split.row_offsets[row + 1]
     tokens = split.tokens[start:end].astype(np.int64)
@@ -78,12 +94,10 @@ def _row(split: PreparedSplit, row: int) -> tuple[npt.NDArray[np.int64], npt.NDA
     return tokens, targets
 
 
-def _assemble(
-    parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]], *, packing: bool
-) -> MicroBatch:
+def _assemble(parts: list[tuple[Int64, Int64]], *, packing: bool) -> MicroBatch:
     lengths = [len(tokens) for tokens, _ in parts]
     shape = (1, sum(lengths)) if packing else (len(parts), max(lengths))
-    input_ids, position_ids, mask = (np.zeros(shape, np.int64) for _ in range(3))
+    input_ids, position_ids, mask, row_of = (np.zeros(shape, np.int64) for _ in range(4))
     targets = np.full(shape, IGNORED, np.int64)
     start = 0
     for index, (tokens, row_targets) in enumerate(parts):
@@ -93,6 +107,7 @@ def _assemble(
         position_ids[line, place] = np.arange(len(tokens))
         targets[line, place] = row_targets
         mask[line, place] = 1
+        row_of[line, place] = index
         start += len(tokens)
     positions = np.flatnonzero(targets != IGNORED)
     return MicroBatch(
@@ -100,7 +115,11 @@ def _assemble(
         position_ids=torch.from_numpy(position_ids),
         targets=torch.from_numpy(targets),
         label_positions=torch.from_numpy(positions),
+        label_rows=torch.from_numpy(row_of.ravel()[positions]),
+        reference=None,
         attention_mask=None if packing else torch.from_numpy(mask),
+        rows=len(parts),
+        units=0,
         tokens=sum(lengths),
         labels=len(positions),
     )

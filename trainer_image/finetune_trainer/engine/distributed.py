@@ -137,6 +137,16 @@ class Comm:
             time.sleep(_POLL_SECONDS)
         return json.loads(self._store.get(f"finetune/{key}"))
 
+    def gather(self, key: str, value: Any = None) -> list[Any]:
+        """Every rank's JSON `value` for `key`, in the order of ranks; each key is used once.
+
+        Waits for all of them, or for a request to stop: raises InterruptedRunError.
+        """
+        if self._store is None:
+            return [value]
+        self.put(f"{key}/{self.rank}", value)
+        return [self.get(f"{key}/{rank}") for rank in range(self.world_size)]
+
     def check_stop(self) -> None:
         """Between pieces of work outside of steps: raise InterruptedRunError if any rank was
         asked to stop."""

@@ -1,24 +1,56 @@
-"""How the rows of one global batch are laid out over ranks and forward passes.
+"""How the units of one global batch are laid out over ranks and forward passes.
 
-Pure functions of the row lengths, the world size and the micro-batch: a step reads the same rows
+Pure functions of the units' sizes, the world size and the micro-batch: a step reads the same units
 however they are laid out, so packing and the number of processes change speed, not the result.
 """
 
 import heapq
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from finetune_trainer.prepared import PreparedSplit
+
+Int64 = npt.NDArray[np.int64]
 Bin = list[int]
-"""Positions, within the global batch, of the rows that one forward pass reads; empty: a dummy."""
+"""Positions, within the global batch, of the units that one forward pass reads; empty: a dummy."""
 Layout = list[list[Bin]]
 """For each rank its bins; every rank has the same number."""
 
 
-def pack(lengths: Sequence[int], world_size: int, capacity: int) -> Layout:
-    """Lay rows one after another, as evenly as they go, into bins of at most `capacity` tokens.
+@dataclass(frozen=True)
+class UnitSizes:
+    """What the units of a split cost."""
 
-    Longest processing time first: each row, from the longest, goes to the emptiest bin, and the
-    number of bins grows by the world size until all fit. A row longer than `capacity` has a bin
+    tokens: Int64
+    """[U] tokens of all rows of each unit."""
+    longest: Int64
+    """[U] tokens of its longest row."""
+    rows: Int64
+    """[U] number of its rows."""
+
+    @classmethod
+    def of(cls, split: PreparedSplit) -> "UnitSizes":
+        """Sizes of all units of a split."""
+        begins = split.unit_offsets[:-1]
+        longest = np.maximum.reduceat(split.lengths, begins) if split.units else split.lengths
+        return cls(split.unit_lengths, longest, np.diff(split.unit_offsets))
+
+    def lay_out(self, units: Int64, world_size: int, capacity: int, *, packing: bool) -> Layout:
+        """The bins of every rank for `units` [n], packed or padded."""
+        if packing:
+            return pack(self.tokens[units].tolist(), world_size, capacity)
+        return group(self.longest[units].tolist(), self.rows[units].tolist(), world_size, capacity)
+
+
+def pack(lengths: Sequence[int], world_size: int, capacity: int) -> Layout:
+    """Lay units one after another, as evenly as they go, into bins of at most `capacity` tokens.
+
+    Longest processing time first: each unit, from the longest, goes to the emptiest bin, and the
+    number of bins grows by the world size until all fit. A unit longer than `capacity` has a bin
     of its own.
     """
     limit = max(capacity, max(lengths))
@@ -30,28 +62,31 @@ def pack(lengths: Sequence[int], world_size: int, capacity: int) -> Layout:
         count += world_size
 
 
-def group(lengths: Sequence[int], world_size: int, capacity: int) -> Layout:
-    """Gather rows of like length into padded batches of at most `capacity` tokens, padding
+def group(longest: Sequence[int], rows: Sequence[int], world_size: int, capacity: int) -> Layout:
+    """Gather units of like length into padded batches of at most `capacity` tokens, padding
     included."""
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    order = sorted(range(len(longest)), key=lambda unit: (-longest[unit], unit))
     bins: list[Bin] = []
-    for row in order:
-        longest = lengths[bins[-1][0]] if bins else 0
-        if bins and longest * (len(bins[-1]) + 1) <= capacity:
-            bins[-1].append(row)
+    lines = 0
+    for unit in order:
+        width = longest[bins[-1][0]] if bins else 0
+        if bins and width * (lines + rows[unit]) <= capacity:
+            bins[-1].append(unit)
+            lines += rows[unit]
         else:
-            bins.append([row])
+            bins.append([unit])
+            lines = rows[unit]
     return _deal(bins, world_size)
 
 
 def _spread(lengths: Sequence[int], count: int) -> tuple[list[Bin], int]:
-    """Spread rows over `count` bins; also the tokens of the fullest."""
+    """Spread units over `count` bins; also the tokens of the fullest."""
     bins: list[Bin] = [[] for _ in range(count)]
     heap = [(0, index) for index in range(count)]
-    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+    for unit in sorted(range(len(lengths)), key=lambda unit: (-lengths[unit], unit)):
         load, index = heapq.heappop(heap)
-        bins[index].append(row)
-        heapq.heappush(heap, (load + lengths[row], index))
+        bins[index].append(unit)
+        heapq.heappush(heap, (load + lengths[unit], index))
     return bins, max(load for load, _ in heap)
 
 

@@ -1,24 +1,21 @@
-"""Methods as pure losses; the engine wraps, steps, skips and saves.
+"""Methods as pure losses; the engine wraps, steps, skips and saves."""
 
-A method is `loss(model, batch) -> {name: (sum, count)}`, called inside the module that DDP wraps,
-whose parameters that train must all take part in every call.
-"""
+from finetune_api.spec import FineTuneJobSpec, Method
 
-from collections.abc import Callable
-
-import torch
-from finetune_api.spec import Method
-
-from finetune_trainer.engine.batches import MicroBatch
-from finetune_trainer.methods import sft
-
-Loss = Callable[[torch.nn.Module, MicroBatch], sft.Sums]
+from finetune_trainer.methods import dpo, sft
+from finetune_trainer.methods.objective import Objective
 
 
-def loss_of(method: Method) -> tuple[Loss, str]:
-    """The loss function of `method`, and the name of the sum that training minimises."""
-    match method:
+def objective_of(spec: FineTuneJobSpec) -> Objective:
+    """What training under a resolved spec minimises."""
+    match spec.method:
         case Method.SFT | Method.CPT:
-            return sft.loss, sft.CROSS_ENTROPY
+            return sft.OBJECTIVE
         case Method.DPO:
-            raise NotImplementedError
+            assert spec.dpo is not None, "resolve() fills it in"
+            return dpo.objective(spec.dpo)
+
+
+def measurement_of(spec: FineTuneJobSpec) -> Objective:
+    """What is measured on held-out rows before and after training, without a reference."""
+    return dpo.RANKING if spec.method is Method.DPO else sft.OBJECTIVE

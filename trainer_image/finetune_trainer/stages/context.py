@@ -15,7 +15,8 @@ from finetune_api.spec import AdapterType
 from finetune_api.status import PreparedStatus
 
 from finetune_trainer.engine.distributed import Comm
-from finetune_trainer.engine.step import StepSettings
+from finetune_trainer.engine.settings import StepSettings, chosen_micro_batch
+from finetune_trainer.prepared import PreparedSplit
 from finetune_trainer.progress import ProgressWriter
 from finetune_trainer.storage import Store
 
@@ -55,6 +56,12 @@ class Run:
         return _prepared(self.file).data_hash
 
     @property
+    def start_digest(self) -> str:
+        """Digest of the model that training starts from; of the whole recipe where an older
+        operator did not hand it over."""
+        return _prepared(self.file).model_digest or self.recipe_hash
+
+    @property
     def prepared_uri(self) -> str:
         """Folder of the prepared data."""
         return _prepared(self.file).uri
@@ -89,9 +96,12 @@ class Run:
         """What the attempt or the job asks for."""
         return self.file.overrides.micro_batch_tokens or self.file.spec.training.micro_batch_tokens
 
-    def step_settings(self, micro_batch_tokens: int) -> StepSettings:
-        """Settings of forward passes outside training."""
-        return StepSettings.of(self.file.spec.training, micro_batch_tokens)
+    def scoring_settings(self, split: PreparedSplit) -> StepSettings:
+        """Settings of forward passes over `split` outside training."""
+        tokens = self.micro_batch_tokens or chosen_micro_batch(
+            int(split.unit_lengths.max()), self.comm.device
+        )
+        return StepSettings.of(self.file.spec.training, tokens)
 
     def enter(self, stage: Stage) -> None:
         """Say that `stage` begins; raises InterruptedRunError when asked to stop."""

@@ -7,10 +7,13 @@ import torch
 from finetune_api.status import Measurement
 from transformers import AutoTokenizer, StoppingCriteria, StoppingCriteriaList
 
-from finetune_trainer.engine.batches import row_lengths
 from finetune_trainer.engine.interrupt import interrupted
 from finetune_trainer.engine.model import computing
-from finetune_trainer.engine.step import StopRequestedError, chosen_micro_batch, cross_entropy
+from finetune_trainer.engine.scoring import measure_split
+from finetune_trainer.engine.settings import StopRequestedError
+from finetune_trainer.methods import measurement_of
+from finetune_trainer.methods.dpo import ACCURACY
+from finetune_trainer.methods.sft import CROSS_ENTROPY
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
 
@@ -31,15 +34,13 @@ def measure(
     split = prepared.evaluation
     if not run.file.spec.evaluation.enabled or not len(split):
         return None
-    longest = int(row_lengths(split).max())
-    tokens = run.micro_batch_tokens or chosen_micro_batch(longest, run.comm.device)
     try:
-        value = cross_entropy(
+        means = measure_split(
             run.comm,
             model,
             split,
-            method=run.file.spec.method,
-            settings=run.step_settings(tokens),
+            objective=measurement_of(run.file.spec),
+            settings=run.scoring_settings(split),
         )
     except StopRequestedError as error:
         raise interrupted("the measurement is done again when the run goes on") from error
@@ -49,7 +50,12 @@ def measure(
         answer = _answer(run, model, model_folder, prompt)[:_LONGEST_TEXT]
     # The others wait here, looking for a request to stop, not inside a collective.
     run.comm.share(f"measured/{name}", value=True)
-    return Measurement(cross_entropy=f"{value:.6g}", answer=answer)
+    accuracy = means.get(ACCURACY)
+    return Measurement(
+        cross_entropy=f"{means[CROSS_ENTROPY]:.6g}",
+        preference_accuracy=None if accuracy is None else f"{accuracy:.6g}",
+        answer=answer,
+    )
 
 
 def sample_question(prepared: Prepared) -> str | None:

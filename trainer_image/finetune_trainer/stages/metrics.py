@@ -1,7 +1,9 @@
-"""metrics.jsonl: one line for each step."""
+"""metrics.jsonl: one line for each step, and one for each evaluation between steps."""
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,16 @@ class MetricsLog:
             "tokens_per_second": round(result.tokens / max(seconds, 1e-9), 1),
             "skipped": result.skipped,
         }
+        if len(result.means) > 1:
+            line |= {name: _finite(value) for name, value in result.means.items()}
+        self._write(line)
+
+    def append_evaluation(self, step: int, epoch: float, means: Mapping[str, float]) -> None:
+        """Add the line of an evaluation on held-out rows after `step` steps."""
+        found = {name: _finite(value) for name, value in means.items()}
+        self._write({"step": step, "epoch": round(epoch, 6), "evaluation": found})
+
+    def _write(self, line: dict[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
@@ -37,9 +49,23 @@ class MetricsLog:
         return self._path.read_bytes()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Metrics:
     """The lines of metrics.jsonl."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    steps: list[dict[str, Any]]
+    """One for each optimizer step."""
+    evaluations: list[dict[str, Any]]
+    """One for each evaluation on held-out rows: step, epoch, evaluation (name -> mean)."""
+
+
+def read_metrics(path: Path) -> Metrics:
+    """What metrics.jsonl says."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return Metrics(
+        steps=[line for line in lines if "evaluation" not in line],
+        evaluations=[line for line in lines if "evaluation" in line],
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from finetune_api.spec import RowSource
 from finetune_api.status import EvaluationStatus
@@ -10,7 +9,7 @@ from finetune_api.status import EvaluationStatus
 from finetune_trainer.engine.mixture import train_sources
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
-from finetune_trainer.stages.metrics import read_metrics
+from finetune_trainer.stages.metrics import Metrics, read_metrics
 
 METRICS_FILE = "metrics.jsonl"
 REPORT_FILE = "report.json"
@@ -28,10 +27,11 @@ def write_report(run: Run, prepared: Prepared, evaluation: EvaluationStatus | No
         "spec": run.file.spec.to_wire(),
         "data": prepared.metadata.counts.to_wire(),
         "evaluation": evaluation.to_wire() if evaluation else None,
-        "steps": len(metrics),
-        "skippedSteps": sum(1 for line in metrics if line["skipped"]),
-        "tokens": sum(line["tokens"] for line in metrics),
-        "finalLoss": metrics[-1]["loss"] if metrics else None,
+        "steps": len(metrics.steps),
+        "skippedSteps": sum(1 for line in metrics.steps if line["skipped"]),
+        "tokens": sum(line["tokens"] for line in metrics.steps),
+        "finalLoss": metrics.steps[-1]["loss"] if metrics.steps else None,
+        "heldOut": metrics.evaluations,
     }
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (run.report_folder / REPORT_FILE).write_text(text, encoding="utf-8")
@@ -115,16 +115,24 @@ def _quote(text: str) -> list[str]:
     return [f"> {line}" for line in text.splitlines() or [""]]
 
 
-def _plot(metrics: list[dict[str, Any]], path: Path) -> None:
+def _plot(metrics: Metrics, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4))
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    lines = [line for line in metrics if line["loss"] is not None]
-    axes.plot([line["step"] for line in lines], [line["loss"] for line in lines])
+    lines = [line for line in metrics.steps if line["loss"] is not None]
+    axes.plot([line["step"] for line in lines], [line["loss"] for line in lines], label="training")
+    held_out = [
+        (line["step"], line["evaluation"]["loss"])
+        for line in metrics.evaluations
+        if line["evaluation"]["loss"] is not None
+    ]
+    if held_out:
+        axes.plot(*zip(*held_out, strict=True), marker="o", label="held-out rows")
+        axes.legend()
     axes.set_xlabel("step")
-    axes.set_ylabel("loss, nats per label token")
+    axes.set_ylabel("loss")
     axes.grid(visible=True, alpha=0.3)
     figure.savefig(path, dpi=120, bbox_inches="tight")

@@ -101,7 +101,6 @@ class _Sequence:
         if done is not None:
             self._fetch_result(done)
             return done
-        self.run.enter(Stage.TRAINING)
         fetched = self.fetched
         return train(self.run, self.model, fetched.prepared, fetched.model, self._uris)
 

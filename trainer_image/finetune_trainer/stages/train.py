@@ -9,38 +9,57 @@ from finetune_api.errors import UserError
 from finetune_api.progress import Stage
 from finetune_api.reasons import Reason
 
-from finetune_trainer.checkpoint.find import Found, newest
-from finetune_trainer.checkpoint.header import METRICS_FILE, CheckpointHeader
-from finetune_trainer.checkpoint.state import capture, fits, restore
+from finetune_trainer.checkpoint.find import Wanted, at_step, newest
+from finetune_trainer.checkpoint.header import METRICS_FILE, CheckpointHeader, Evaluated
+from finetune_trainer.checkpoint.state import capture, fits, restore, restore_parameters
 from finetune_trainer.checkpoint.write import CheckpointWriter, Snapshot
+from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.interrupt import interrupted
 from finetune_trainer.engine.mixture import mixture_of
-from finetune_trainer.engine.step import Engine, StopRequestedError
+from finetune_trainer.engine.plan import Plan
+from finetune_trainer.engine.scoring import measure_split
+from finetune_trainer.engine.settings import StopRequestedError
+from finetune_trainer.engine.step import Engine, Rows
+from finetune_trainer.methods import objective_of
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.markers import Marker, write_marker
 from finetune_trainer.stages.metrics import MetricsLog
+from finetune_trainer.stages.reference import reference_logprobs
 from finetune_trainer.stages.result import round_to_published, save_result
+from finetune_trainer.stages.selection import LOSS, Selection
 
 log = logging.getLogger("finetune")
 
 
 class Training:
-    """The engine of a run with its checkpoints, metrics and limits."""
+    """The engine of a run with its checkpoints, metrics, evaluations and limits."""
 
-    def __init__(self, run: Run, model: torch.nn.Module, prepared: Prepared) -> None:
+    def __init__(
+        self, run: Run, model: torch.nn.Module, prepared: Prepared, reference: dict[str, Float32]
+    ) -> None:
         spec = run.file.spec
         self.run = run
         self.prepared = prepared
+        self._held_out_reference = reference.get("evaluation")
+        self._objective = objective_of(spec)
+        plan = Plan.make(
+            mixture=mixture_of(spec, prepared.metadata, prepared.train),
+            batch=spec.training.global_batch_size,
+            seed=spec.training.seed,
+            epochs=spec.training.epochs,
+            max_steps=spec.training.max_steps,
+        )
         self.engine = Engine.make(
             run.comm,
             model,
-            prepared.train,
-            method=spec.method,
+            Rows(prepared.train, plan, reference.get("train")),
+            objective=self._objective,
             training=spec.training,
             micro_batch_tokens=run.micro_batch_tokens,
-            mixture=mixture_of(spec, prepared.metadata, prepared.train),
         )
+        self._selection = Selection.of(spec)
+        self._evaluations: list[Evaluated] = []
         self._writer: CheckpointWriter | None = None
         self._metrics: MetricsLog | None = None
         if run.comm.is_first:
@@ -49,9 +68,14 @@ class Training:
         self._resumed_at = 0
         self._saved_at = time.monotonic()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all steps are done, or there is no use in going on."""
+        return self.engine.finished or self._selection.is_over(self._evaluations)
+
     def resume(self, uris: list[str]) -> None:
         """Go on from the newest valid checkpoint among `uris` (given on rank 0); collective."""
-        found = self._find(uris) if self.run.comm.is_first else None
+        found = newest(self._wanted(uris)) if self.run.comm.is_first else None
         header = found.header if found else None
         if self.run.comm.is_first:
             content = found.metrics if found else b""
@@ -61,39 +85,86 @@ class Training:
             header = CheckpointHeader.parse_wire(shared)
             tensors = found.tensors if found else None
             restore(self.engine, tensors, step=header.step, applied=header.applied_steps)
+            self._evaluations = list(header.evaluations)
             self._resumed_at = header.step
             self.run.known.checkpoint_step = header.step
         self.run.known.last_step = self.engine.step
         if found is not None:
             log.info("going on after step %d from %s", found.header.step, found.uri)
         if self.run.progress is not None:
-            self.run.progress.at_step(self.engine.step, self.engine.plan.total_steps)
+            self.run.progress.at_step(self.engine.step, self.engine.rows.plan.total_steps)
 
     def run_to_end(self) -> None:
         """Do all steps that are left.
 
         Raises InterruptedRunError after a checkpoint, and UserError DIVERGED.
         """
-        while not self.engine.finished:
-            started = time.monotonic()
-            try:
-                result = self.engine.run_step()
-            except StopRequestedError:
-                self._save_and_stop()
-            seconds = time.monotonic() - started
-            step = self.engine.step
-            self.run.known.last_step = step
-            if self._metrics is not None:
-                epoch = self.engine.plan.epoch_after(step)
-                self._metrics.append(step, epoch, result, seconds)
-            if self.run.progress is not None:
-                total = self.engine.plan.total_steps
-                self.run.progress.after_step(step, total, result, seconds)
+        while not self.is_over:
+            self._step()
             self._check_divergence()
-            if self._writer is not None and self._is_due(self._writer):
+            improved = self._evaluate() if self._evaluation_is_due() else False
+            if self._writer is not None and (improved or self._is_due(self._writer)):
                 self._save(self._writer)
         if self._writer is not None:
             self._writer.wait()
+        if not self.engine.finished:
+            log.info("no more gain on held-out rows: ending after step %d", self.engine.step)
+
+    def take_best(self, uris: list[str]) -> None:
+        """Go back to the parameters of the best evaluated step, where the job wants that;
+        collective."""
+        best = self._selection.best(self._evaluations)
+        if not self._selection.publishes_best or best is None or best.step == self.engine.step:
+            return
+        log.info("publishing step %d, the best on the held-out rows", best.step)
+        found = None
+        if self.run.comm.is_first:
+            here = [info.uri for info in self.run.store.list(self.run.here.root)]
+            found = at_step(self._wanted([*uris, *here]), best.step)
+        restore_parameters(self.engine, found.tensors if found else None)
+
+    def _step(self) -> None:
+        """Do one step, and tell it."""
+        started = time.monotonic()
+        try:
+            result = self.engine.run_step()
+        except StopRequestedError:
+            self._save_and_stop()
+        seconds = time.monotonic() - started
+        step, plan = self.engine.step, self.engine.rows.plan
+        self.run.known.last_step = step
+        if self._metrics is not None:
+            self._metrics.append(step, plan.epoch_after(step), result, seconds)
+        if self.run.progress is not None:
+            self.run.progress.after_step(step, plan.total_steps, result, seconds)
+
+    def _evaluation_is_due(self) -> bool:
+        every = self.run.file.spec.training.eval_every_steps
+        return every is not None and (self.engine.step % every == 0 or self.engine.finished)
+
+    def _evaluate(self) -> bool:
+        """Measure the held-out rows; whether this is the best step so far and must be kept."""
+        split, step = self.prepared.evaluation, self.engine.step
+        try:
+            means = measure_split(
+                self.run.comm,
+                self.engine.model,
+                split,
+                objective=self._objective,
+                settings=self.run.scoring_settings(split),
+                reference=self._held_out_reference,
+            )
+        except StopRequestedError:
+            self._save_and_stop()
+        means[LOSS] = self._objective.loss(means)
+        self._evaluations.append(Evaluated(step=step, value=self._selection.value_of(means)))
+        log.info("step %d  held-out loss %.4f", step, means[LOSS])
+        if self._metrics is not None:
+            epoch = self.engine.rows.plan.epoch_after(step)
+            self._metrics.append_evaluation(step, epoch, means)
+        best = self._selection.best(self._evaluations)
+        is_best = best is not None and best.step == step
+        return self._selection.publishes_best and is_best and not self.engine.finished
 
     def _check_divergence(self) -> None:
         skipped = self.engine.step - self.engine.applied
@@ -109,7 +180,7 @@ class Training:
 
     def _is_due(self, writer: CheckpointWriter) -> bool:
         """Whether to save after this step; the last needs no checkpoint, as the result follows."""
-        if self.engine.finished:
+        if self.is_over:
             return False
         wish = self.run.file.spec.checkpoints
         if wish.every_steps is not None and self.engine.step % wish.every_steps == 0:
@@ -121,19 +192,22 @@ class Training:
         """Copy the state and let it be uploaded while training goes on."""
         assert self._metrics is not None
         engine = self.engine
+        best = self._selection.best(self._evaluations)
         header = CheckpointHeader(
             step=engine.step,
             applied_steps=engine.applied,
-            total_steps=engine.plan.total_steps,
-            epoch=engine.plan.epoch_after(engine.step),
+            total_steps=engine.rows.plan.total_steps,
+            epoch=engine.rows.plan.epoch_after(engine.step),
             world_size=self.run.comm.world_size,
             recipe_hash=self.run.recipe_hash,
             data_hash=self.run.data_hash,
+            evaluations=self._evaluations,
             files=[],
         )
         writer.wait()
         self._note(writer)
-        writer.write(Snapshot(header, capture(engine), self._metrics.content()))
+        keep_too = best.step if best is not None and self._selection.publishes_best else None
+        writer.write(Snapshot(header, capture(engine), self._metrics.content(), keep_too))
         self._saved_at = time.monotonic()
 
     def _save_and_stop(self) -> None:
@@ -146,14 +220,14 @@ class Training:
                 writer.wait()
             self._note(writer)
         self.run.comm.meet()
-        raise interrupted(f"saved after step {step} of {self.engine.plan.total_steps}")
+        raise interrupted(f"saved after step {step} of {self.engine.rows.plan.total_steps}")
 
     def _note(self, writer: CheckpointWriter) -> None:
         if writer.committed_step is not None:
             self.run.known.checkpoint_step = writer.committed_step
 
-    def _find(self, uris: list[str]) -> Found | None:
-        return newest(
+    def _wanted(self, uris: list[str]) -> Wanted:
+        return Wanted(
             self.run.store,
             uris,
             self.run.work,
@@ -171,18 +245,25 @@ def train(
     """Train to the end and commit the result; collective. The marker, on rank 0.
 
     Args:
+        model: as training starts from it.
         uris: on rank 0, addresses of what earlier incarnations left.
     """
-    training = Training(run, model, prepared)
+    reference: dict[str, Float32] = {}
+    if objective_of(run.file.spec).needs_reference:
+        splits = {"train": prepared.train, "evaluation": prepared.evaluation}
+        reference = reference_logprobs(run, model, splits)
+    run.enter(Stage.TRAINING)
+    training = Training(run, model, prepared, reference)
     training.resume(uris)
     training.run_to_end()
+    steps = training.engine.step
+    training.take_best(uris)
     round_to_published(run, model)
     if not run.comm.is_first:
         return None
     save_result(run, model, prepared, base_folder)
     upload_folder(run, run.result_folder, run.result_uri)
     upload_folder(run, run.report_folder, run.here.report)
-    steps = training.engine.step
     return write_marker(run, Stage.TRAINING, steps=steps, result_uri=run.result_uri)
 
 

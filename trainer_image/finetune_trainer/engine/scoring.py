@@ -1,0 +1,91 @@
+"""Forward passes over a whole split: means of an objective, and log-probabilities of rows."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from finetune_trainer.engine.batches import Float32, Int64, MicroBatch, make_batch
+from finetune_trainer.engine.distributed import Comm
+from finetune_trainer.engine.loss import LossModule
+from finetune_trainer.engine.model import computing
+from finetune_trainer.engine.packing import UnitSizes
+from finetune_trainer.engine.settings import StepSettings, StopRequestedError
+from finetune_trainer.methods.objective import Objective
+from finetune_trainer.methods.scorer import LabelScorer
+from finetune_trainer.prepared import PreparedSplit
+
+
+def measure_split(
+    comm: Comm,
+    model: torch.nn.Module,
+    split: PreparedSplit,
+    *,
+    objective: Objective,
+    settings: StepSettings,
+    reference: Float32 | None = None,
+) -> dict[str, float]:
+    """Means of the objective's sums over all units of `split`, shared among the ranks.
+
+    Raises StopRequestedError on all ranks when one was asked to stop.
+    """
+    units = np.arange(split.units)
+    layout = UnitSizes.of(split).lay_out(
+        units, comm.world_size, settings.micro_batch_tokens, packing=settings.packing
+    )
+    module = LossModule(model, objective).eval()
+    totals: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    for chosen in layout[comm.rank]:
+        if comm.agree_to_stop()[0]:
+            raise StopRequestedError
+        batch = make_batch(split, units, chosen, packing=settings.packing, reference=reference)
+        with torch.no_grad(), computing(settings.precision, comm.device):
+            _, sums = module(batch.to(comm.device), {})
+        for name, count in objective.counts(batch).items():
+            counts[name] = counts.get(name, 0) + count
+            totals[name] = totals.get(name, 0.0) + float(sums[name])
+    names = sorted(totals)
+    summed = comm.sum([*(totals[n] for n in names), *(counts[n] for n in names)])
+    return {
+        name: total / max(1.0, count)
+        for name, total, count in zip(
+            names, summed[: len(names)], summed[len(names) :], strict=True
+        )
+    }
+
+
+def row_logprobs(
+    model: torch.nn.Module,
+    split: PreparedSplit,
+    units: Int64,
+    *,
+    settings: StepSettings,
+    device: torch.device,
+    before_each: Callable[[], None],
+) -> Float32:
+    """Log-probability of the labels of each row of `units` (consecutive), in nats: [rows].
+
+    `before_each` is called before every forward pass; what it raises ends the work.
+    """
+    model.eval()
+    scorer = LabelScorer(model)
+    first = int(split.unit_offsets[units[0]])
+    found = np.zeros(int(split.unit_offsets[units[-1] + 1]) - first, np.float32)
+    for batch, rows in _batches(split, units, settings):
+        before_each()
+        with torch.no_grad(), computing(settings.precision, device):
+            found[rows - first] = scorer.row_logprobs(batch.to(device)).float().cpu().numpy()
+    return found
+
+
+def _batches(
+    split: PreparedSplit, units: Int64, settings: StepSettings
+) -> Iterator[tuple[MicroBatch, Int64]]:
+    """(batch, its rows) over all `units`, on one rank."""
+    (bins,) = UnitSizes.of(split).lay_out(
+        units, 1, settings.micro_batch_tokens, packing=settings.packing
+    )
+    for chosen in bins:
+        batch = make_batch(split, units, chosen, packing=settings.packing)
+        yield batch, split.rows_of(units[chosen])

@@ -1,0 +1,43 @@
+"""What a method is to the engine: named sums over a micro-batch, and what they count.
+
+The engine divides each sum by its count over the whole global batch, over all micro-batches and
+ranks, so that neither packing nor the number of processes changes the result.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+
+from finetune_trainer.engine.batches import MicroBatch
+from finetune_trainer.methods.scorer import LabelScorer
+
+Sums = Mapping[str, torch.Tensor]
+"""Name -> float32 [], the sum over one micro-batch."""
+Counts = Mapping[str, int]
+"""Name -> number of things summed."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A method's loss and what it tells, as pure functions."""
+
+    sums: Callable[[LabelScorer, MicroBatch], Sums]
+    """Called once for each forward pass, on every rank equally often. A dummy batch gives zeros
+    that still reach every parameter which trains."""
+    counts: Callable[[MicroBatch], Counts]
+    """Of the same names; known before the forward pass."""
+    weights: Mapping[str, float]
+    """Name -> weight of its mean in the loss that training minimises; the others are only told."""
+    needs_reference: bool = False
+    """Whether `MicroBatch.reference` must be there."""
+
+    def loss(self, means: Mapping[str, float]) -> float:
+        """What training minimises, from the means of the sums."""
+        return sum(weight * means[name] for name, weight in self.weights.items())
+
+
+def minimise(*names: str) -> Mapping[str, float]:
+    """Weight 1 for each name."""
+    return MappingProxyType(dict.fromkeys(names, 1.0))
