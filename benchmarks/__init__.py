@@ -1,0 +1,1 @@
+"""Benchmarks: side by side in one run, alternated, reported as ratios with their spread."""

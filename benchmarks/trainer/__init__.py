@@ -1,0 +1,1 @@
+"""The trainer beside a plain PyTorch loop and beside TRL."""
