@@ -44,7 +44,7 @@ def alternate(contestants: Mapping[str, Contestant], rounds: int) -> Outcome:
     return Outcome(rates)
 
 
-def table(title: str, unit: str, outcome: Outcome, ours: str, bars: Mapping[str, float]) -> str:
+def table(title: str, unit: str, outcome: Outcome, ours: str, bars: Mapping[str, str]) -> str:
     """Markdown: median rates, and the ratio of `ours` to each other contestant beside its bar."""
     lines = [
         f"### {title}",

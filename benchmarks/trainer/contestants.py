@@ -2,7 +2,7 @@
 
 All start from the same weights with the same LoRA, take the same number of rows in an optimizer
 step, compute in fp32, and report the label tokens of the rows over the seconds of training.
-Loading and the first steps are not counted, but the reference pass of DPO is.
+Loading is not counted; the reference pass of DPO is.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ from finetune_trainer.engine.batches import Float32, MicroBatch, make_batch
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import ModelSettings, load_model, trainable
 from finetune_trainer.engine.packing import UnitSizes
-from finetune_trainer.engine.plan import Plan
+from finetune_trainer.engine.plan import Mixture, Plan
 from finetune_trainer.engine.scoring import row_logprobs
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.engine.step import Engine, Rows
@@ -34,8 +34,6 @@ BATCH = 32
 """Rows, or pairs, in an optimizer step."""
 PER_DEVICE = 8
 """Rows in one forward pass of TRL, its default."""
-WARM_UP = 1
-"""Steps that are not counted."""
 LEARNING_RATE = "1e-4"
 CPU = torch.device("cpu")
 ADAPTER = Adapter(rank=RANK, alpha=2 * RANK, dropout="0", target_modules=["all-linear"])
@@ -53,16 +51,13 @@ def engine(work: Workload) -> float:
     split = split_of(work)
     objective: Objective = dpo.objective(Dpo()) if work.rejected else sft.OBJECTIVE
     made = _make_engine(work, split, objective)
-    labels, began = 0, 0.0
+    began = time.perf_counter()
     while not made.finished:
-        if made.step == WARM_UP:
-            began = time.perf_counter()
-        result = made.run_step()
-        labels += result.labels if began else 0
+        made.run_step()
     seconds = time.perf_counter() - began
     if work.rejected:
-        seconds += _reference_seconds(work, split) * labels / int(split.label_counts.sum())
-    return labels / seconds
+        seconds += _reference_seconds(work, split)
+    return work.label_tokens / seconds
 
 
 def loop(work: Workload) -> float:
@@ -73,10 +68,8 @@ def loop(work: Workload) -> float:
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.0, fused=True)
     steps = list(_packed_steps(split))
     model.train()
-    labels, began = 0, 0.0
-    for number, batches in enumerate(steps):
-        if number == WARM_UP:
-            began = time.perf_counter()
+    began = time.perf_counter()
+    for batches in steps:
         count = sum(batch.labels for batch in batches)
         for batch in batches:
             output = model(
@@ -87,12 +80,11 @@ def loop(work: Workload) -> float:
             )
             targets = batch.targets.flatten()[batch.label_positions]
             loss = functional.cross_entropy(output.logits[0], targets, reduction="sum")
-            (loss / count).backward()
+            torch.autograd.backward(loss / count)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        labels += count if began else 0
-    return labels / (time.perf_counter() - began)
+    return work.label_tokens / (time.perf_counter() - began)
 
 
 def trl_sft(work: Workload, *, packing: bool) -> float:
@@ -147,7 +139,7 @@ def trl_dpo(work: Workload) -> float:
 
 def _make_engine(work: Workload, split: PreparedSplit, objective: Objective) -> Engine:
     model = load_model(work.model, ModelSettings.of(ADAPTER, TRAINING), CPU)
-    plan = Plan.make(rows=split.units, batch=BATCH, seed=0, epochs="1", max_steps=None)
+    plan = _plan(split)
     reference: Float32 | None = None
     if objective.needs_reference:
         # Its time is measured apart; while training, where the numbers come from is no matter.
@@ -172,8 +164,13 @@ def _reference_seconds(work: Workload, split: PreparedSplit) -> float:
     return time.perf_counter() - began
 
 
+def _plan(split: PreparedSplit) -> Plan:
+    mixture = Mixture.concat(split.units)
+    return Plan.make(mixture=mixture, batch=BATCH, seed=0, epochs="1", max_steps=None)
+
+
 def _packed_steps(split: PreparedSplit) -> Iterator[list[MicroBatch]]:
-    plan = Plan.make(rows=split.units, batch=BATCH, seed=0, epochs="1", max_steps=None)
+    plan = _plan(split)
     sizes = UnitSizes.of(split)
     for step in range(plan.total_steps):
         units = plan.units_of(step)
