@@ -24,10 +24,11 @@ from finetune_api.layout import JobLayout
 from finetune_api.messages import PrepareMessage, encode
 from finetune_api.reasons import Reason
 from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE, RunFile
-from finetune_api.spec import DataSource
+from finetune_api.spec import Adapter, DataSource
 from finetune_api.status import DataStatus, OutputStatus, PreparedStatus
 from pydantic import ValidationError
 
+from finetune_trainer.adapter_check import settle_adapter, shown
 from finetune_trainer.data.chat import Chat
 from finetune_trainer.data.corpus import CorpusReader, LocalSource, Say
 from finetune_trainer.data.report import REPORT_FILE, DataReport, accepted_report, refused_report
@@ -61,6 +62,8 @@ class _Inputs:
     evaluation: list[LocalSource]
     status: PreparedStatus
     """Where the tokens will lie."""
+    adapter: Adapter
+    """What is trained, for people to read."""
 
 
 class RefusedDataError(UserError):
@@ -81,9 +84,12 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
     with tempfile.TemporaryDirectory(dir=work, prefix="prepare-") as folder:
         inputs = _gather(run, layout, Path(folder), store, say)
         published = read_pointer(store, layout.manifest)
-        if published is not None and _is_of(published, inputs.status):
+        output, hashes = run.spec.output, (inputs.status.recipe_hash, inputs.status.data_hash)
+        if published is not None and published.serves(hashes, merged=output.merged):
             return _adopted_message(published, inputs.status)
-        check_free(published, layout.manifest, run.spec.output.on_existing)
+        check_free(published, layout.manifest, output.on_existing, hashes)
+        record = inputs.model.record(inputs.status.recipe_hash)
+        store.write(layout.start, json.dumps(record.to_wire()).encode())
         metadata = find_prepared(store, inputs.status.uri)
         if metadata is not None:
             say(f"already prepared: {inputs.status.uri}")
@@ -94,6 +100,7 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
         reason=Reason.DATA_READY,
         message=f"{metadata.counts.rows} training rows, {metadata.counts.tokens} tokens",
         prepared=inputs.status,
+        adapter=inputs.adapter,
         data=metadata.counts,
     )
 
@@ -157,11 +164,6 @@ def _failure_message(error: FineTuneError) -> PrepareMessage:
     )
 
 
-def _is_of(published: Pointer, status: PreparedStatus) -> bool:
-    """Whether what is published is what this job would compute."""
-    return published.is_of((status.recipe_hash, status.data_hash))
-
-
 def _adopted_message(published: Pointer, status: PreparedStatus) -> PrepareMessage:
     manifest = published.manifest
     assert manifest is not None  # or its hashes would not be known
@@ -192,6 +194,7 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
     spec = run.spec
     say(f"checking the model {spec.model.uri}")
     model = check_model(store, spec.model.uri, folder / "model", spec.training.sequence_length)
+    adapter = settle_adapter(spec.adapter, model)
     chat = Chat(model.tokenizer)
     train = _fetch(store, spec.data.train, folder / "train", say)
     evaluation = _fetch(store, spec.data.evaluation or [], folder / "evaluation", say)
@@ -199,9 +202,9 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
     status = PreparedStatus(
         uri=layout.prepared(data_hash),
         data_hash=data_hash,
-        recipe_hash=recipe_digest(spec, model, [*train, *evaluation]),
+        recipe_hash=recipe_digest(spec, adapter, model, [*train, *evaluation]),
     )
-    return _Inputs(model, chat, train, evaluation, status)
+    return _Inputs(model, chat, train, evaluation, status, shown(adapter, model))
 
 
 def _fetch(
