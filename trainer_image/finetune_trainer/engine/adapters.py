@@ -4,6 +4,7 @@ LoRA is Hu et al. 2021 (W + alpha / r * B A), rsLoRA Kalajdzievski 2023 (alpha /
 et al. 2024 (the columns' magnitudes train beside the direction).
 """
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from finetune_api.spec import Adapter, AdapterType
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from finetune_trainer.adapter_config import ADAPTER_WEIGHTS
 from finetune_trainer.engine.targets import find_targets, layer_pattern
@@ -86,6 +87,7 @@ def adapter_on(base: Any, folder: Path, dropout: float) -> Any:
     config = LoraConfig.from_pretrained(str(folder))
     config.lora_dropout = dropout
     config.inference_mode = False
+    config.base_model_name_or_path = None  # or PEFT warns that the base lies elsewhere now
     try:
         return on_base(base, config)
     except ValueError as error:
@@ -116,6 +118,17 @@ def adapter_state(model: Any) -> dict[str, torch.Tensor]:
     """The adapter's tensors by the names that they are published under."""
     state: dict[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
     return state
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter on `model` to `folder` as PEFT does; the base's name is not set."""
+    tensors = {n: t.detach().cpu().contiguous() for n, t in adapter_state(model).items()}
+    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    config = copy.deepcopy(model.peft_config[NAME])
+    config.inference_mode = True
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)
+    config.save_pretrained(folder)
 
 
 def layout_of(model: Any) -> Layout:

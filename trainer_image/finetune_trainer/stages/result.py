@@ -1,6 +1,5 @@
 """The folder that is published: flat, as vLLM, KServe and PEFT load it."""
 
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import Any
 import torch
 from finetune_api.manifest import ORIGIN_FILE, Origin
 from finetune_api.spec import Adapter
-from safetensors.torch import save_file
 
-from finetune_trainer.adapter_config import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from finetune_trainer.engine.adapters import NAME, adapter_state
+from finetune_trainer.adapter_config import ADAPTER_CONFIG
+from finetune_trainer.engine.adapters import save_adapter
 from finetune_trainer.engine.merge import SHARD_SIZE
 from finetune_trainer.engine.model import ModelSettings, compute_dtype, load_model
 from finetune_trainer.handover import CHAT_TEMPLATE, hand_over
@@ -39,7 +37,7 @@ def save_result(run: Run, model: Any, prepared: Prepared, handed_over: Path) -> 
         model.config.use_cache = True
         model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     else:
-        _save_adapter(folder, model)
+        save_adapter(model, folder)
     hand_over(handed_over, None, folder)
     if prepared.metadata.chat_template is not None:
         text = prepared.metadata.chat_template
@@ -82,13 +80,3 @@ def name_base(folder: Path, name: str, origin: Origin) -> dict[str, Any]:
     path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
     (folder / ORIGIN_FILE).write_text(json.dumps(origin.to_wire(), indent=1), encoding="utf-8")
     return config
-
-
-def _save_adapter(folder: Path, model: Any) -> None:
-    tensors = {n: t.detach().cpu().contiguous() for n, t in adapter_state(model).items()}
-    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    config = copy.deepcopy(model.peft_config[NAME])
-    config.inference_mode = True
-    if isinstance(config.target_modules, set):
-        config.target_modules = sorted(config.target_modules)
-    config.save_pretrained(folder)
