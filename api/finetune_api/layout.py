@@ -40,9 +40,19 @@ class JobLayout:
         """Folder of all runs under this namespace and name, of any UID."""
         return f"{self.root}/runs"
 
+    @property
+    def own_runs(self) -> str:
+        """Folder of the runs of this UID."""
+        return f"{self.runs}/{self.uid8}"
+
+    @property
+    def start(self) -> str:
+        """What the preparation found at the start model's address."""
+        return f"{self.own_runs}/start.json"
+
     def run(self, attempt_id: str) -> "RunLayout":
         """Folder of one set of pods; rank 0 makes the id when it starts."""
-        return RunLayout(f"{self.runs}/{self.uid8}/{attempt_id}")
+        return RunLayout(f"{self.own_runs}/{attempt_id}")
 
     def prepared(self, data_hash: str) -> str:
         """Folder of prepared data."""
@@ -54,7 +64,7 @@ class JobLayout:
 
     def data_report(self) -> str:
         """Report of a preparation that failed, which has no data hash."""
-        return f"{self.root}/runs/{self.uid8}/data-report.json"
+        return f"{self.own_runs}/data-report.json"
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,13 @@ class RunLayout:
 
     @property
     def model(self) -> str:
-        """Folder of published full weights."""
+        """Folder of published full weights, or of the base with the adapter merged into it."""
         return f"{self.root}/model"
+
+    @property
+    def base(self) -> str:
+        """Folder of the base that the start adapter was merged into."""
+        return f"{self.root}/base"
 
     @property
     def report(self) -> str:

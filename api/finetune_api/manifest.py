@@ -21,6 +21,33 @@ class ManifestFile(ApiModel):
     """Digest of the content."""
 
 
+class Parent(ApiModel):
+    """A published job that a result was made from."""
+
+    uri: str
+    """Folder of the job."""
+    job_uid: str
+    """UID of the FineTuneJob that published it."""
+    manifest_sha256: Digest
+    """Digest of its manifest.json."""
+    recipe_hash: Digest
+    """Its recipe."""
+
+
+ORIGIN_FILE = "origin.json"
+
+
+class Origin(ApiModel):
+    """origin.json beside an adapter: the base that it was trained on, wherever that is."""
+
+    base_uri: str
+    """Folder of the base."""
+    base_digest: Digest
+    """Digest of the base's configuration and weights."""
+    recipe_hash: Digest
+    """Recipe that made the adapter."""
+
+
 class Manifest(ApiModel):
     """What is published, from what, by what."""
 
@@ -33,6 +60,14 @@ class Manifest(ApiModel):
     """Folder of the adapter or model, inside the run's folder."""
     base_model: str
     """Base that an adapter belongs to."""
+    base_uri: str | None = None
+    """Folder of the base that training started from, or of the merged one."""
+    merged_uri: str | None = None
+    """Folder of the base with the adapter merged into it, when the job asked for it."""
+    parents: list[Parent] = Field(default_factory=list)
+    """Jobs whose results training started from, the nearest first."""
+    notes: list[str] = Field(default_factory=list)
+    """What to know before serving the result."""
     recipe_hash: Digest
     data_hash: Digest
     versions: dict[str, str]

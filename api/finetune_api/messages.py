@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from finetune_api.exits import Outcome
 from finetune_api.fields import ApiModel
 from finetune_api.reasons import Reason
+from finetune_api.spec import Adapter
 from finetune_api.status import (
     DataStatus,
     Digest,
@@ -46,6 +47,8 @@ class PrepareMessage(TerminationMessage):
 
     prepared: PreparedStatus | None = None
     """Where the tokens lie, when the outcome is Done."""
+    adapter: Adapter | None = None
+    """What is trained, now that the start model is known."""
     data: DataStatus | None = None
     """Counts and the first rows at fault."""
     adopted: OutputStatus | None = None
@@ -54,14 +57,14 @@ class PrepareMessage(TerminationMessage):
     """Its measurements."""
 
     def shortened(self) -> list[Self]:
-        """Keep three row errors, then none, then no counts."""
+        """Keep three row errors, then none, then no counts; no settings of the adapter."""
         (short,) = super().shortened()
         keeps: list[DataStatus | None] = []
         if self.data is not None:
             for rows in ((self.data.first_errors or [])[:3] or None, None):
                 keeps.append(self.data.model_copy(update={"first_errors": rows}))
         return [
-            short.model_copy(update={"data": data, "adopted_evaluation": None})
+            short.model_copy(update={"data": data, "adopted_evaluation": None, "adapter": None})
             for data in [*keeps, None]
         ]
 

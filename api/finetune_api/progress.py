@@ -21,6 +21,7 @@ class Stage(StrEnum):
     """Stages of a training run, in order; each commits a marker in the run's folder."""
 
     FETCHING = "Fetching"
+    MERGING = "Merging"
     BASELINE = "Baseline"
     REFERENCE = "Reference"
     TRAINING = "Training"

@@ -1,7 +1,10 @@
 """Defaults that depend on the method: one pure function, whose result is frozen in the run file."""
 
+from finetune_api.errors import UserError
+from finetune_api.reasons import Reason
 from finetune_api.spec import (
     Adapter,
+    AdapterFrom,
     AdapterType,
     Best,
     Checkpoints,
@@ -18,16 +21,26 @@ from finetune_api.spec import (
 from finetune_api.status import Effective
 
 ALL_LINEAR = "all-linear"
+RANK = 16
+ALPHA = 32
+_LEARNING_RATES = {
+    # (low-rank adapter, full weights)
+    Method.CPT: ("2e-4", "2e-5"),
+    Method.SFT: ("2e-4", "2e-5"),
+    Method.DPO: ("5e-6", "5e-7"),
+}
+_DROPOUT = {Method.CPT: "0.05", Method.SFT: "0.05"}
+"""Of adapters. Elsewhere none: it is noise between a policy and its reference."""
 
 
 def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
     """The same wish with every setting that has a meaning filled in.
 
+    What depends on the start model (an adapter brings its own rank) is left to `settle`.
     Idempotent: resolving twice gives the same spec.
     """
     return spec.model_copy(
         update={
-            "model": spec.model.model_copy(update={"id": spec.model.id or spec.model.uri}),
             "data": _resolve_data(spec.data),
             "adapter": _resolve_adapter(spec.adapter, spec.method),
             "training": _resolve_training(spec),
@@ -48,27 +61,55 @@ def effective(resolved: FineTuneJobSpec) -> Effective:
     )
 
 
-_LEARNING_RATES = {
-    # (low-rank adapter, full weights)
-    Method.CPT: ("2e-4", "2e-5"),
-    Method.SFT: ("2e-4", "2e-5"),
-    Method.DPO: ("5e-6", "5e-7"),
-}
-_DROPOUT = {Method.CPT: "0.05", Method.SFT: "0.05"}
-"""Of adapters. Elsewhere none: it is noise between a policy and its reference."""
+def settle(adapter: Adapter, *, starts_from_adapter: bool) -> Adapter:
+    """The resolved `adapter` once it is known what the start model is.
+
+    A new adapter gets its rank, alpha and layers; one that is continued keeps its own, so that
+    only `from` and `dropout` are left. Idempotent. Raises UserError InvalidSpec where `from`
+    does not go with the start model.
+    """
+    choice = adapter.from_
+    if choice is None:
+        choice = AdapterFrom.CONTINUE if starts_from_adapter else AdapterFrom.NEW
+    if choice is AdapterFrom.NEW and starts_from_adapter:
+        raise _refused(
+            "the start model is an adapter: write Continue to train it further, or Merge to merge "
+            "it into its base and start a new adapter on that"
+        )
+    if choice is not AdapterFrom.NEW and not starts_from_adapter:
+        raise _refused(f"the start model is a full model, with no adapter to {choice}: remove from")
+    if adapter.type is AdapterType.NONE:
+        if choice is AdapterFrom.CONTINUE:
+            raise _refused(
+                "type None trains all weights and the start model is an adapter: write Merge to "
+                "merge it into its base first"
+            )
+        return adapter
+    if choice is AdapterFrom.CONTINUE:
+        return Adapter(from_=choice, dropout=adapter.dropout)
+    return filled_in(adapter.model_copy(update={"from_": choice}))
+
+
+def filled_in(adapter: Adapter) -> Adapter:
+    """`adapter` with the defaults of a new one."""
+    return adapter.model_copy(
+        update={
+            "type": adapter.type or AdapterType.LORA,
+            "rank": adapter.rank or RANK,
+            "alpha": adapter.alpha or ALPHA,
+            "target_modules": adapter.target_modules or [ALL_LINEAR],
+        }
+    )
+
+
+def _refused(message: str) -> UserError:
+    return UserError(Reason.INVALID_SPEC, message, where="spec.adapter.from")
 
 
 def _resolve_adapter(adapter: Adapter, method: Method) -> Adapter:
     if adapter.type is AdapterType.NONE:
         return adapter
-    return adapter.model_copy(
-        update={
-            "rank": adapter.rank or 16,
-            "alpha": adapter.alpha or 32,
-            "dropout": adapter.dropout or _DROPOUT.get(method, "0"),
-            "target_modules": adapter.target_modules or [ALL_LINEAR],
-        }
-    )
+    return adapter.model_copy(update={"dropout": adapter.dropout or _DROPOUT.get(method, "0")})
 
 
 def _resolve_data(data: Data) -> Data:

@@ -29,6 +29,7 @@ from finetune_api.fields import (
     Rule,
     ShortText,
     quantity_value,
+    wire_name,
 )
 
 Uri = Annotated[
@@ -65,9 +66,11 @@ class ModelSource(ApiModel):
     CLUSTER_RULES: ClassVar[tuple[Rule, ...]] = (_URI_IS_S3,)
 
     uri: Annotated[Uri, RECIPE]
-    """Folder of a Transformers model: config.json, safetensors weights, a tokenizer."""
+    """Folder of a Transformers model (config.json, safetensors weights, a tokenizer), folder of a
+    PEFT adapter, or a job's folder, whose manifest.json is followed to what it published."""
     id: ShortText | None = None
-    """Public name written as the base into adapter_config.json; the URI when absent."""
+    """Public name of the base, written into adapter_config.json; when absent the name that the
+    start adapter carries, or the base's address."""
     license: ShortText | None = None
     """SPDX name of the model's licence, for the model card."""
 
@@ -235,7 +238,17 @@ class AdapterType(StrEnum):
     """What is trained."""
 
     LORA = "LoRA"
+    RSLORA = "RsLoRA"
+    DORA = "DoRA"
     NONE = "None"
+
+
+class AdapterFrom(StrEnum):
+    """What training does with the adapter that it starts from."""
+
+    CONTINUE = "Continue"
+    MERGE = "Merge"
+    NEW = "New"
 
 
 class Adapter(ApiModel):
@@ -243,19 +256,32 @@ class Adapter(ApiModel):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.type != 'None' || !(has(self.rank) || has(self.alpha) || has(self.dropout)"
-            " || has(self.targetModules))",
-            "type None trains all weights: remove rank, alpha, dropout and targetModules",
+            "!has(self.type) || self.type != 'None' || !(has(self.rank) || has(self.alpha)"
+            " || has(self.dropout) || has(self.targetModules) || has(self.rankPattern)"
+            " || has(self.alphaPattern))",
+            "type None trains all weights: remove rank, alpha, dropout, targetModules, "
+            "rankPattern and alphaPattern",
             lambda adapter: (
                 adapter.type is not AdapterType.NONE
-                or (adapter.rank, adapter.alpha, adapter.dropout, adapter.target_modules)
-                == (None, None, None, None)
+                or (adapter.dropout is None and not adapter.shape_fields())
+            ),
+        ),
+        Rule(
+            "!has(self.type) || self.type != 'None' || !has(self.from) || self.from == 'Merge'",
+            "type None trains all weights: remove from, or write Merge to merge the start adapter",
+            lambda adapter: (
+                adapter.type is not AdapterType.NONE or adapter.from_ in (None, AdapterFrom.MERGE)
             ),
         ),
     )
 
-    type: Annotated[AdapterType, RECIPE] = AdapterType.LORA
-    """LoRA, or None for full weights."""
+    type: Annotated[AdapterType | None, RECIPE] = None
+    """LoRA (when absent), RsLoRA (scaled by alpha / sqrt(rank)), DoRA (magnitudes train too), or
+    None for full weights. With from Continue the start adapter's type when absent."""
+    from_: Annotated[AdapterFrom | None, RECIPE] = None
+    """Continue trains the start adapter further, with its type, rank, alpha and layers (when
+    absent and the start model is an adapter). Merge merges it into its base, publishes that as
+    base/ and starts anew. New is for a full model (when absent there)."""
     rank: Annotated[int | None, RECIPE, Field(ge=1, le=1024)] = None
     """Rank of the update; 16 when absent."""
     alpha: Annotated[int | None, RECIPE, Field(ge=1, le=4096)] = None
@@ -265,7 +291,21 @@ class Adapter(ApiModel):
     target_modules: Annotated[
         list[ShortText] | None, RECIPE, Field(min_length=1, max_length=64)
     ] = None
-    """Names of linear layers, or all-linear (when absent)."""
+    """Linear layers that carry an update: names (q_proj), shell globs over full names
+    (model.layers.[0-3].*.q_proj), or all-linear (when absent): all but the output head."""
+    rank_pattern: Annotated[
+        dict[str, Annotated[int, Field(ge=1, le=1024)]] | None, RECIPE, Field(max_length=64)
+    ] = None
+    """Ranks of single layers, by name or glob as in targetModules, in place of rank."""
+    alpha_pattern: Annotated[
+        dict[str, Annotated[int, Field(ge=1, le=4096)]] | None, RECIPE, Field(max_length=64)
+    ] = None
+    """Alphas of single layers, by name or glob as in targetModules, in place of alpha."""
+
+    def shape_fields(self) -> list[str]:
+        """Wire names of the fields given that say which layers carry what update."""
+        fields = ("rank", "alpha", "target_modules", "rank_pattern", "alpha_pattern")
+        return [wire_name(name) for name in fields if getattr(self, name) is not None]
 
 
 class Scheduler(StrEnum):
@@ -543,6 +583,13 @@ class OnExisting(StrEnum):
     REPLACE = "Replace"
 
 
+class Retain(StrEnum):
+    """What stays of a run beside its result."""
+
+    ADAPTER = "Adapter"
+    CHECKPOINTS = "Checkpoints"
+
+
 class Output(ApiModel):
     """Where results go."""
 
@@ -550,6 +597,11 @@ class Output(ApiModel):
 
     uri: Uri
     """Prefix; results lie under URI/NAMESPACE/NAME/."""
+    merged: bool = False
+    """Publish model/, the base with the adapter merged into it, beside adapter/."""
+    retain: Retain = Retain.ADAPTER
+    """Adapter removes the job's checkpoints once its result is published; Checkpoints keeps
+    them."""
     on_existing: OnExisting = OnExisting.REFUSE
     """Refuse ends with OutputTaken; Replace moves the pointer and keeps the old run."""
 
@@ -647,6 +699,11 @@ class FineTuneJobSpec(ApiModel):
                 or spec.checkpoints.best.metric is not BestMetric.PREFERENCE_ACCURACY
                 or spec.method is Method.DPO
             ),
+        ),
+        Rule(
+            "!self.output.merged || !has(self.adapter.type) || self.adapter.type != 'None'",
+            "with adapter.type None the result is a whole model already: remove output.merged",
+            lambda spec: not spec.output.merged or spec.adapter.type is not AdapterType.NONE,
         ),
     )
 

@@ -1,7 +1,10 @@
 """What is printed at the end of a run: quality, where the result lies, how to load it."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
+from finetune_api.manifest import ORIGIN_FILE, Origin
 from finetune_api.spec import AdapterType, FineTuneJobSpec
 from finetune_api.status import EvaluationStatus, OutputStatus
 
@@ -30,10 +33,19 @@ def loading_lines(spec: FineTuneJobSpec, path: str) -> list[str]:
             f"tokenizer = AutoTokenizer.from_pretrained({path!r})",
             f"model = AutoModelForCausalLM.from_pretrained({path!r})",
         ]
-    base = local_path(spec.model.uri)
+    base = local_path(_base_uri(Path(path)) or spec.model.uri)
     return [
         "from peft import PeftModel; from transformers import AutoModelForCausalLM, AutoTokenizer",
         f"base = AutoModelForCausalLM.from_pretrained({base!r})",
         f"model, tokenizer = PeftModel.from_pretrained(base, {path!r}), "
         f"AutoTokenizer.from_pretrained({path!r})",
     ]
+
+
+def _base_uri(adapter: Path) -> str | None:
+    """Where the base of the adapter in this folder lies, by the record beside it."""
+    try:
+        text = (adapter / ORIGIN_FILE).read_text(encoding="utf-8")
+        return Origin.read_wire(json.loads(text)).base_uri
+    except (OSError, ValueError):
+        return None

@@ -57,6 +57,13 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
         ({"output": {"uri": "file:///tmp/out"}}, "file:// works only in local runs"),
         ({"method": "Magic"}, "Unsupported value"),
         ({"adapter": {"type": "None", "rank": 8}}, "type None trains all weights"),
+        ({"adapter": {"type": "None", "rankPattern": {"q": 8}}}, "type None trains all weights"),
+        ({"adapter": {"type": "None", "from": "Continue"}}, "remove from, or write Merge"),
+        ({"adapter": {"rankPattern": {"q_proj": 0}}}, "greater than or equal to 1"),
+        (
+            {"adapter": {"type": "None"}, "output": {"uri": "s3://b/out", "merged": True}},
+            "the result is a whole model already",
+        ),
         ({"workers": {"nodes": 0}}, "greater than or equal to 1"),
         ({"data": {"train": [{**ROWS, "weight": "2"}]}}, "mixing Concat reads every source once"),
         (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune_api.hashing import canonical_digest, recipe_hash
-from finetune_api.spec import FineTuneJobSpec, LossOn
+from finetune_api.spec import Adapter, FineTuneJobSpec, LossOn
 
 from finetune_trainer.data.corpus import LocalSource
 from finetune_trainer.data.making import LocalSources
@@ -45,12 +45,17 @@ def data_digest(
 
 
 def recipe_digest(
-    spec: FineTuneJobSpec, model: CheckedModel, sources: Sequence[LocalSource]
+    spec: FineTuneJobSpec, adapter: Adapter, model: CheckedModel, sources: Sequence[LocalSource]
 ) -> str:
-    """The recipe hash, with content digests in place of the addresses of model and data."""
+    """The recipe hash, with content digests in place of the addresses of model and data.
+
+    Args:
+        adapter: that of `spec`, settled for the start model.
+    """
     digests = {local.source.uri: local.sha256 for local in sources}
     digests[spec.model.uri] = model.digest
-    return recipe_hash(spec, digests, TRAINER_VERSION)
+    settled = spec.model_copy(update={"adapter": adapter})
+    return recipe_hash(settled, digests, TRAINER_VERSION)
 
 
 def _read_as(local: LocalSource) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""Looks at a model folder before any accelerator is taken; weights are not read."""
+"""Looks at the start model before any accelerator is taken; of weights it reads an adapter's."""
 
-import fnmatch
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,83 +13,138 @@ from finetune_api.reasons import Reason
 from transformers import AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from finetune_trainer.storage import ObjectInfo, Store
-from finetune_trainer.storage.addresses import file_path, relative_to, scheme_of
+from finetune_trainer.adapter_config import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    AdapterFacts,
+    read_adapter_config,
+)
+from finetune_trainer.handover import (
+    HANDED_OVER,
+    TOKENIZER_FILES,
+    VOCABULARY_FILES,
+    hand_over,
+    matches,
+)
+from finetune_trainer.start import Start, resolve_start
+from finetune_trainer.start_files import (
+    ADAPTER_FILES,
+    MODEL_FILES,
+    Files,
+    StartRecord,
+    chosen,
+    list_folder,
+    start_digest,
+    weights_digest,
+)
+from finetune_trainer.storage import Store
+from finetune_trainer.storage.addresses import checked_target
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "*.tiktoken",
-    "chat_template.jinja",
-    "chat_template.json",
-    "additional_chat_templates/*.jinja",
-)
-VOCABULARY_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 INDEX_FILE = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
+class CheckedAdapter:
+    """A LoRA adapter that can be trained further or merged."""
+
+    facts: AdapterFacts
+    folder: Path
+    """Copy of its files."""
+
+
+@dataclass(frozen=True)
 class CheckedModel:
-    """A model that training can start from."""
+    """A model, perhaps with an adapter on it, that training can start from."""
 
     tokenizer: Any
     """A fast Transformers tokenizer."""
     tokenizer_digest: str
     """Over names and content of the tokenizer's files."""
     digest: str
-    """Over the folder; see `folder_digest`."""
+    """Over the folders; see `start_files.start_digest`."""
+    start: Start
+    """Where its parts lie."""
+    model_files: Files
+    adapter_files: Files
+    model_folder: Path
+    """Copy of the model's small files."""
+    adapter: CheckedAdapter | None
+    """The adapter that training starts from."""
+
+    def record(self, recipe_hash: str) -> StartRecord:
+        """What the trainer compares with what it finds."""
+        return StartRecord.of(self.start, recipe_hash, self.model_files, self.adapter_files)
 
 
 def check_model(store: Store, uri: str, folder: Path, sequence_length: int) -> CheckedModel:
-    """Download the small files of the model at `uri` into `folder` and check them.
+    """Download the small files of the start model behind `uri` into `folder` and check them; of
+    an adapter its weights too.
 
     Raises UserError ModelInvalid, or InvalidSpec when `sequence_length` is beyond the model.
     """
-    base = uri.rstrip("/")
-    files = {relative_to(info.uri, base): info for info in store.list(base)}
-    _check_files(files, uri)
-    for name, info in files.items():
-        if _matches(name, (*TOKENIZER_FILES, "config.json", INDEX_FILE)):
-            store.download(info.uri, folder / name, info.etag)
-    config = _read_json(folder / "config.json", uri)
-    check_config(config, uri, sequence_length)
-    _check_index(folder / INDEX_FILE, files, uri)
+    start = resolve_start(store, uri)
+    files = list_folder(store, start.model_uri)
+    _check_files(files, start.model_uri)
+    small = folder / "model"
+    _download(store, files, (*HANDED_OVER, "config.json", INDEX_FILE), small)
+    check_config(
+        _read_json(small / "config.json", start.model_uri), start.model_uri, sequence_length
+    )
+    _check_index(small / INDEX_FILE, files, start.model_uri)
+    model_files = chosen(files, MODEL_FILES)
+    adapter: CheckedAdapter | None = None
+    adapter_files: Files = {}
+    if start.adapter_uri is not None:
+        _check_base(start, model_files)
+        adapter, adapter_files = _check_adapter(store, start.adapter_uri, folder / "adapter")
+    tokenizer = folder / "tokenizer"
+    hand_over(small, adapter.folder if adapter else None, tokenizer)
     return CheckedModel(
-        _load_tokenizer(folder, uri), _tokenizer_digest(folder), folder_digest(files)
+        tokenizer=_load_tokenizer(tokenizer, uri),
+        tokenizer_digest=_tokenizer_digest(tokenizer),
+        digest=start_digest(model_files, adapter_files),
+        start=start,
+        model_files=model_files,
+        adapter_files=adapter_files,
+        model_folder=small,
+        adapter=adapter,
     )
 
 
-def folder_digest(files: Mapping[str, ObjectInfo]) -> str:
-    """Digest of a model folder: over the sorted (name, size, identity) of its model and
-    tokenizer files.
+def _download(store: Store, files: Files, patterns: tuple[str, ...], folder: Path) -> None:
+    for name, info in files.items():
+        if matches(name, patterns):
+            store.download(info.uri, checked_target(folder, name), info.etag)
 
-    Identity is the SHA-256 of the content for file://, and the ETag for s3://, since weights are
-    too big to be read here. The ETag of an object uploaded in parts depends on their size, so a
-    copy of a model may count as another model; it never happens the other way round.
-    """
-    entries = [
-        [name, info.size, _identity(info)]
-        for name, info in sorted(files.items())
-        if _matches(name, (*MODEL_FILES, *TOKENIZER_FILES))
-    ]
-    return canonical_digest(entries)
+
+def _check_base(start: Start, model_files: Files) -> None:
+    if start.base_digest not in (None, weights_digest(model_files)):
+        raise _invalid(
+            f"is not the base that the adapter {start.adapter_uri} was trained on: its "
+            "configuration or weights were written anew; put the old ones back",
+            start.model_uri,
+        )
+
+
+def _check_adapter(store: Store, uri: str, folder: Path) -> tuple[CheckedAdapter, Files]:
+    """The adapter at `uri`, and its files that count."""
+    files = list_folder(store, uri)
+    if ADAPTER_WEIGHTS not in files:
+        if any(matches(name, PICKLED_WEIGHTS) for name in files):
+            raise _invalid(
+                "the adapter's weights are pickled, which can run code; convert to safetensors", uri
+            )
+        raise _invalid(f"the adapter has no {ADAPTER_WEIGHTS}", uri)
+    others = [n for n in files if matches(n, ("*.safetensors",)) and n != ADAPTER_WEIGHTS]
+    if others:
+        raise _invalid(
+            f"the folder holds an adapter and a model ({others[0]}); put them into two folders", uri
+        )
+    _download(store, files, ADAPTER_FILES, folder)
+    config = _read_json(folder / ADAPTER_CONFIG, uri)
+    facts = read_adapter_config(config, f"{uri}/{ADAPTER_CONFIG}")
+    return CheckedAdapter(facts, folder), chosen(files, ADAPTER_FILES)
 
 
 def check_config(config: Mapping[str, Any], uri: str, sequence_length: int) -> None:
@@ -120,19 +174,9 @@ def check_config(config: Mapping[str, Any], uri: str, sequence_length: int) -> N
         )
 
 
-def _check_files(files: Mapping[str, ObjectInfo], uri: str) -> None:
-    if not files:
-        raise UserError(
-            Reason.STORAGE_NOT_FOUND,
-            "the model's folder holds nothing or does not exist; check bucket and key",
-            where=uri,
-        )
-    if "config.json" not in files:
-        is_adapter = "adapter_config.json" in files
-        hint = " (this is an adapter; give the full model)" if is_adapter else ""
-        raise _invalid(f"the folder has no config.json{hint}", uri)
-    if not any(_matches(name, ("*.safetensors",)) for name in files):
-        if any(_matches(name, PICKLED_WEIGHTS) for name in files):
+def _check_files(files: Files, uri: str) -> None:
+    if not any(matches(name, ("*.safetensors",)) for name in files):
+        if any(matches(name, PICKLED_WEIGHTS) for name in files):
             raise _invalid(
                 "the weights are pickled, which can run code; convert to safetensors", uri
             )
@@ -141,7 +185,7 @@ def _check_files(files: Mapping[str, ObjectInfo], uri: str) -> None:
         raise _invalid("the folder has no tokenizer (tokenizer.json or tokenizer.model)", uri)
 
 
-def _check_index(path: Path, files: Mapping[str, ObjectInfo], uri: str) -> None:
+def _check_index(path: Path, files: Files, uri: str) -> None:
     """All weight files that the index names must be there."""
     if not path.exists():
         return
@@ -178,16 +222,9 @@ def _tokenizer_digest(folder: Path) -> str:
     digests = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
-        if path.is_file() and _matches(path.relative_to(folder).as_posix(), TOKENIZER_FILES)
+        if path.is_file() and matches(path.relative_to(folder).as_posix(), TOKENIZER_FILES)
     }
     return canonical_digest(digests)
-
-
-def _identity(info: ObjectInfo) -> str:
-    if scheme_of(info.uri) != "file":
-        return info.etag
-    with file_path(info.uri).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_json(path: Path, uri: str) -> dict[str, Any]:
@@ -198,14 +235,6 @@ def _read_json(path: Path, uri: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _invalid(f"{path.name} is not a JSON object", uri)
     return value
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether `name` fits a pattern; patterns without a slash mean files of the folder itself."""
-    return any(
-        fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/")
-        for pattern in patterns
-    )
 
 
 def _all(names: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -23,10 +23,11 @@ from finetune_api.layout import JobLayout
 from finetune_api.messages import PrepareMessage, encode
 from finetune_api.reasons import Reason
 from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE, RunFile
-from finetune_api.spec import FineTuneJobSpec, RowSource
+from finetune_api.spec import Adapter, FineTuneJobSpec, RowSource
 from finetune_api.status import DataStatus, OutputStatus, PreparedStatus
 from pydantic import ValidationError
 
+from finetune_trainer.adapter_check import settle_adapter, shown
 from finetune_trainer.data.corpus import CorpusReader, LocalSource, Say
 from finetune_trainer.data.making import LocalSources, Splits, counted, read_splits
 from finetune_trainer.data.rendering import Rendering
@@ -58,6 +59,8 @@ class _Inputs:
     sources: LocalSources
     status: PreparedStatus
     """Where the tokens will lie."""
+    adapter: Adapter
+    """What is trained, for people to read."""
 
 
 class RefusedDataError(UserError):
@@ -78,9 +81,12 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
     with tempfile.TemporaryDirectory(dir=work, prefix="prepare-") as folder:
         inputs = _gather(run, layout, Path(folder), store, say)
         published = read_pointer(store, layout.manifest)
-        if published is not None and _is_of(published, inputs.status):
+        output, hashes = run.spec.output, (inputs.status.recipe_hash, inputs.status.data_hash)
+        if published is not None and published.serves(hashes, merged=output.merged):
             return _adopted_message(published, inputs.status)
-        check_free(published, layout.manifest, run.spec.output.on_existing)
+        check_free(published, layout.manifest, output.on_existing, hashes)
+        record = inputs.model.record(inputs.status.recipe_hash)
+        store.write(layout.start, json.dumps(record.to_wire()).encode())
         metadata = find_prepared(store, inputs.status.uri)
         if metadata is not None:
             say(f"already prepared: {inputs.status.uri}")
@@ -92,6 +98,7 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
         reason=Reason.DATA_READY,
         message=f"{counts.rows} training {metadata.unit.plural}, {counts.tokens} tokens an epoch",
         prepared=inputs.status,
+        adapter=inputs.adapter,
         data=counts,
     )
 
@@ -155,11 +162,6 @@ def _failure_message(error: FineTuneError) -> PrepareMessage:
     )
 
 
-def _is_of(published: Pointer, status: PreparedStatus) -> bool:
-    """Whether what is published is what this job would compute."""
-    return published.is_of((status.recipe_hash, status.data_hash))
-
-
 def _adopted_message(published: Pointer, status: PreparedStatus) -> PrepareMessage:
     manifest = published.manifest
     assert manifest is not None  # or its hashes would not be known
@@ -190,6 +192,7 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
     spec = run.spec
     say(f"checking the model {spec.model.uri}")
     model = check_model(store, spec.model.uri, folder / "model", spec.training.sequence_length)
+    adapter = settle_adapter(spec.adapter, model)
     rendering = Rendering(model.tokenizer, spec)
     sources = LocalSources(
         train=_fetch(store, spec.data.train, folder / "train", say),
@@ -200,10 +203,10 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
     status = PreparedStatus(
         uri=layout.prepared(data_hash),
         data_hash=data_hash,
-        recipe_hash=recipe_digest(spec, model, sources.all),
+        recipe_hash=recipe_digest(spec, adapter, model, sources.all),
         model_digest=model.digest,
     )
-    return _Inputs(model, rendering, sources, status)
+    return _Inputs(model, rendering, sources, status, shown(adapter, model))
 
 
 def _fetch(store: Store, sources: Sequence[RowSource], folder: Path, say: Say) -> list[LocalSource]:

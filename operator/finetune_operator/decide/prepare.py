@@ -1,6 +1,7 @@
 """The preparation on CPUs: start it, name what is in its way, take its result."""
 
 from dataclasses import replace
+from typing import Any
 
 from finetune_api.exits import Outcome
 from finetune_api.messages import PrepareMessage, decode
@@ -63,7 +64,10 @@ def _done(moment: Moment, end: PodEnd) -> Decision:
     if message is None or (message.prepared is None and message.adopted is None):
         words = "the preparation ended with code 0 but did not say where its data lies"
         return Decision("failed", _failed(moment, Reason.INTERNAL_ERROR, words, end))
-    changes = {"prepared": message.prepared, "data": message.data}
+    changes: dict[str, Any] = {"prepared": message.prepared, "data": message.data}
+    if message.adapter is not None and moment.status.effective is not None:
+        update = {"adapter": message.adapter}
+        changes["effective"] = moment.status.effective.model_copy(update=update)
     ready = Say(ConditionType.DATA_READY, True, Reason.DATA_READY, message.message)
     if message.adopted is not None:
         status = next_status(moment, moment.status.phase, [ready], **changes)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from finetune_api.fields import RECIPE, ApiModel
 from finetune_api.hashing import canonical_digest, recipe_hash
-from finetune_api.resolve import resolve
+from finetune_api.resolve import resolve, settle
 from finetune_api.schema import object_schema
 from finetune_api.spec import FineTuneJobSpec
 
@@ -162,9 +162,17 @@ def test_the_trainers_patch_level_does_not_count() -> None:
     assert len(set(hashes)) == 3
 
 
+def settled_hash(**spec: Any) -> str:
+    resolved = resolve(FineTuneJobSpec.parse_wire(document(**spec)["spec"]))
+    adapter = settle(resolved.adapter, starts_from_adapter=False)
+    return recipe_hash(resolved.model_copy(update={"adapter": adapter}), ByAddress(), VERSION)
+
+
 def test_writing_a_default_out_changes_nothing() -> None:
-    written = {"rank": 16, "alpha": 32, "dropout": "0.05", "targetModules": ["all-linear"]}
-    assert hash_of(document(adapter=written)["spec"]) == hash_of(document()["spec"])
+    written = {"type": "LoRA", "from": "New", "rank": 16, "alpha": 32, "dropout": "0.05"}
+    written["targetModules"] = ["all-linear"]
+    assert settled_hash(adapter=written) == settled_hash()
+    assert settled_hash(adapter=written | {"rank": 8}) != settled_hash()
 
 
 def test_the_digest_ignores_the_order_of_keys() -> None:

@@ -13,6 +13,7 @@ from finetune_api.messages import (
     encode,
 )
 from finetune_api.reasons import Reason
+from finetune_api.spec import Adapter
 from finetune_api.status import (
     DataStatus,
     EvaluationStatus,
@@ -86,10 +87,13 @@ COMMON: dict[str, st.SearchStrategy[Any]] = {
     "message": long_text(2048),
     "where": optional(long_text(512)),
 }
+TARGETS = st.lists(st.sampled_from(["q_proj", "é" * 256]), min_size=1, max_size=64)
+ADAPTERS = made(Adapter, target_modules=TARGETS)
 PREPARE = made(
     PrepareMessage,
     **COMMON,
     prepared=optional(prepareds()),
+    adapter=optional(ADAPTERS),
     data=optional(DATA),
     adopted=optional(outputs()),
     adopted_evaluation=optional(EVALUATIONS),
@@ -120,6 +124,7 @@ def test_any_message_fits_and_keeps_outcome_and_reason(message: TerminationMessa
         PrepareMessage,
         **COMMON,
         prepared=prepareds(ASCII),
+        adapter=optional(ADAPTERS),
         adopted=optional(outputs(ASCII)),
         data=optional(DATA),
     ),

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from finetune_api.resolve import effective, resolve
-from finetune_api.spec import LossOn, MixingStop
+from finetune_api.errors import UserError
+from finetune_api.resolve import effective, resolve, settle
+from finetune_api.spec import AdapterFrom, AdapterType, LossOn, MixingStop
 
 from tests.unit.api.jobs import job
 
@@ -25,14 +26,51 @@ def test_resolving_twice_gives_the_same(spec: dict[str, Any]) -> None:
     assert resolve(once) == once
 
 
-def test_lora_gets_its_usual_settings() -> None:
+def test_lora_gets_its_usual_settings_once_the_start_is_a_full_model() -> None:
     spec = resolve(job().spec)
-    adapter = spec.adapter
-    assert (adapter.rank, adapter.alpha, adapter.dropout) == (16, 32, "0.05")
-    assert adapter.target_modules == ["all-linear"]
+    assert spec.adapter.to_wire() == {"dropout": "0.05"}
+    adapter = settle(spec.adapter, starts_from_adapter=False)
+    assert (adapter.type, adapter.from_) == (AdapterType.LORA, AdapterFrom.NEW)
+    assert (adapter.rank, adapter.alpha, adapter.target_modules) == (16, 32, ["all-linear"])
+    assert settle(adapter, starts_from_adapter=False) == adapter
     assert spec.training.learning_rate == "2e-4"
     assert spec.training.epochs == "1"
-    assert spec.model.id == "s3://models/llama"
+
+
+def test_an_adapter_that_is_continued_keeps_its_own_shape() -> None:
+    absent = settle(resolve(job().spec).adapter, starts_from_adapter=True)
+    written = resolve(job(adapter={"from": "Continue", "rank": 8, "dropout": "0"}).spec)
+    assert absent.to_wire() == {"from": "Continue", "dropout": "0.05"}
+    assert settle(written.adapter, starts_from_adapter=True).to_wire() == {
+        "from": "Continue",
+        "dropout": "0",
+    }
+
+
+def test_a_merged_start_gets_a_new_adapter() -> None:
+    adapter = settle(
+        resolve(job(adapter={"from": "Merge", "type": "DoRA"}).spec).adapter,
+        starts_from_adapter=True,
+    )
+    assert (adapter.type, adapter.from_, adapter.rank) == (AdapterType.DORA, AdapterFrom.MERGE, 16)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "starts_from_adapter", "told"),
+    [
+        ({"from": "New"}, True, "write Continue to train it further, or Merge"),
+        ({"from": "Continue"}, False, "no adapter to Continue: remove from"),
+        ({"from": "Merge"}, False, "no adapter to Merge: remove from"),
+        ({"type": "None"}, True, "write Merge to merge it into its base first"),
+    ],
+)
+def test_from_must_go_with_the_start_model(
+    adapter: dict[str, Any], starts_from_adapter: bool, told: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        settle(resolve(job(adapter=adapter).spec).adapter, starts_from_adapter=starts_from_adapter)
+    assert caught.value.where == "spec.adapter.from"
+    assert told in caught.value.message
 
 
 def test_full_weights_get_a_smaller_learning_rate_and_no_rank() -> None:
@@ -50,7 +88,7 @@ def test_what_the_user_wrote_stays() -> None:
     adapter = {"rank": 4, "alpha": 4, "dropout": "0", "targetModules": ["q_proj"]}
     made = job(adapter=adapter, training={"epochs": "2.5", "learningRate": "1e-5"})
     spec = resolve(made.spec)
-    assert spec.adapter.to_wire() == {"type": "LoRA", **adapter}
+    assert spec.adapter.to_wire() == adapter
     assert (spec.training.epochs, spec.training.learning_rate) == ("2.5", "1e-5")
 
 

@@ -38,7 +38,17 @@ def test_the_smallest_job_is_valid() -> None:
         (
             {"adapter": {"type": "None", "rank": 8}},
             "spec.adapter: type None trains all weights: "
-            "remove rank, alpha, dropout and targetModules",
+            "remove rank, alpha, dropout, targetModules, rankPattern and alphaPattern",
+        ),
+        (
+            {"adapter": {"type": "None", "from": "New"}},
+            "spec.adapter: type None trains all weights: remove from, or write Merge to merge the "
+            "start adapter",
+        ),
+        (
+            {"adapter": {"type": "None"}, "output": {"uri": "s3://a/b", "merged": True}},
+            "spec: with adapter.type None the result is a whole model already: remove "
+            "output.merged",
         ),
         (
             {

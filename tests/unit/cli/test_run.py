@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from finetune_api.errors import UserError
+from finetune_api.manifest import Origin
 from finetune_api.spec import Resources
 from finetune_cli.accelerators import count_accelerators
 from finetune_cli.run import refuse_missing_accelerators
+from finetune_cli.summary import loading_lines
 
+from tests.unit.api.jobs import job
 from tests.unit.cli.conftest import CommandLine
 
 WriteJob = Callable[..., Path]
@@ -76,6 +79,14 @@ def test_a_run_ends_with_quality_and_the_lines_that_load_the_result(
         "  model, tokenizer = PeftModel.from_pretrained(base, '/out/ad apter'), "
         "AutoTokenizer.from_pretrained('/out/ad apter')",
     ]
+
+
+def test_an_adapter_is_loaded_on_the_base_that_it_was_trained_on(tmp_path: Path) -> None:
+    spec = job(model={"uri": "s3://artifacts/team-a/earlier-job"}).spec
+    origin = Origin(base_uri="file:///models/llama", base_digest="0" * 64, recipe_hash="1" * 64)
+    (tmp_path / "origin.json").write_text(json.dumps(origin.to_wire()))
+    lines = loading_lines(spec, str(tmp_path))
+    assert lines[1] == "base = AutoModelForCausalLM.from_pretrained('/models/llama')"
 
 
 def test_the_trainer_gets_the_same_job_with_addresses_of_this_machine(

@@ -8,6 +8,7 @@ import pytest
 from finetune_api.exits import Outcome
 from finetune_api.progress import Progress, Stage
 from finetune_api.reasons import Reason
+from finetune_api.spec import Adapter, AdapterFrom, AdapterType
 from finetune_api.status import Phase, RowError
 from finetune_operator.decide.decision import (
     CreatePods,
@@ -22,6 +23,7 @@ from finetune_operator.seen import Finish, Obstacle, PodPhase
 from tests.unit.operator.builders import (
     DATA,
     OUTPUT,
+    PREPARED,
     PUBLISHED_TEXT,
     START,
     World,
@@ -52,6 +54,19 @@ def test_a_new_job_is_accepted_and_its_data_prepared() -> None:
     assert world.status.effective is not None
     assert world.status.start_time == "2026-01-02T03:04:05Z"
     assert kinds(world) == [CreatePrepare]
+
+
+def test_the_effective_adapter_is_known_once_the_start_model_is() -> None:
+    world = World()
+    world.step()
+    assert world.status.effective is not None
+    assert world.status.effective.adapter.rank is None
+    adapter = Adapter(type=AdapterType.LORA, from_=AdapterFrom.CONTINUE, rank=8)
+    text = prepare_text(Outcome.DONE, Reason.DATA_READY, prepared=PREPARED, adapter=adapter)
+    pod = prepare_pod(phase=PodPhase.SUCCEEDED, terminated=ended(text, 0))
+    world.see(prepare_job=prepare_job(), prepare_pods=(pod,))
+    world.step()
+    assert world.status.effective.adapter == adapter
 
 
 def test_an_invalid_spec_fails_with_the_rule_it_breaks() -> None:

@@ -13,6 +13,8 @@ from finetune_trainer.stages.markers import Marker, find_markers
 from finetune_trainer.stages.pointer import check_free, publish_pointer, read_pointer
 from finetune_trainer.storage import Store, open_store
 
+HASHES = ("a" * 64, "d" * 64)
+
 
 @pytest.fixture
 def store() -> Store:
@@ -64,14 +66,29 @@ def test_another_recipe_that_appeared_meanwhile_is_refused_or_replaced_as_told(
     assert moved.manifest == manifest("mine")
 
 
+def test_the_same_recipe_may_add_its_merged_model_to_what_is_published(
+    store: Store, uri: str
+) -> None:
+    first = publish_pointer(store, uri, manifest("one"), None, OnExisting.REFUSE)
+    assert first.serves(HASHES, merged=False)
+    assert not first.serves(HASHES, merged=True)
+    check_free(first, uri, OnExisting.REFUSE, HASHES)
+    more = manifest("two").model_copy(update={"merged_uri": "file:///runs/two/model"})
+    second = publish_pointer(store, uri, more, None, OnExisting.REFUSE)
+    assert second.manifest == more
+    assert second.serves(HASHES, merged=True)
+    third = publish_pointer(store, uri, manifest("three"), None, OnExisting.REFUSE)
+    assert third.manifest == more
+
+
 def test_what_is_no_manifest_is_taken_too_unless_it_may_be_replaced(store: Store, uri: str) -> None:
     store.write(uri, b"{}")
     seen = read_pointer(store, uri)
     assert seen is not None
     assert seen.manifest is None
     with pytest.raises(UserError, match="onExisting"):
-        check_free(seen, uri, OnExisting.REFUSE)
-    check_free(seen, uri, OnExisting.REPLACE)
+        check_free(seen, uri, OnExisting.REFUSE, HASHES)
+    check_free(seen, uri, OnExisting.REPLACE, HASHES)
     publish_pointer(store, uri, manifest("mine"), seen, OnExisting.REPLACE)
     replaced = read_pointer(store, uri)
     assert replaced is not None

@@ -1,6 +1,5 @@
-"""Loads the base model and makes it trainable: LoRA, or all weights."""
+"""Loads the base model and makes it trainable: an adapter, or all weights."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -10,12 +9,10 @@ from typing import Any
 import torch
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.resolve import ALL_LINEAR
 from finetune_api.spec import Adapter, AdapterType, Precision, Training
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-_NAMES_SHOWN = 20
+from finetune_trainer.engine.adapters import new_adapter, trained_adapter
 
 
 @dataclass(frozen=True)
@@ -33,27 +30,28 @@ class ModelSettings:
         return cls(adapter, training.precision, training.gradient_checkpointing, training.seed)
 
 
-def load_model(folder: Path, settings: ModelSettings, device: torch.device) -> torch.nn.Module:
+def load_model(
+    folder: Path,
+    settings: ModelSettings,
+    device: torch.device,
+    adapter_folder: Path | None = None,
+) -> torch.nn.Module:
     """The model in `folder` with its parameters that train in fp32.
 
-    LoRA keeps the frozen base in the type of the computation; full weights are fp32 throughout
+    Adapters keep the frozen base in the type of the computation; full weights are fp32 throughout
     and autocast computes. Raises UserError MODEL_INVALID or INVALID_SPEC.
+
+    Args:
+        adapter_folder: adapter to train further, in place of a new one.
     """
     full = settings.adapter.type is AdapterType.NONE
-    dtype = torch.float32 if full else compute_dtype(settings.precision)
-    try:
-        base = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            attn_implementation="sdpa",
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(Reason.MODEL_INVALID, f"the model cannot be loaded: {error}") from error
+    base = load_base(folder, torch.float32 if full else compute_dtype(settings.precision))
     base.config.use_cache = False
-    model: torch.nn.Module = base if full else add_lora(base, settings.adapter)
+    model: torch.nn.Module = base
+    if adapter_folder is not None:
+        model = trained_adapter(base, adapter_folder, float(settings.adapter.dropout or 0))
+    elif not full:
+        model = new_adapter(base, settings.adapter)
     if settings.gradient_checkpointing:
         base.activation_checkpointing_enable(
             activation_checkpointing_kwargs={"use_reentrant": False, "preserve_rng_state": True}
@@ -63,53 +61,22 @@ def load_model(folder: Path, settings: ModelSettings, device: torch.device) -> t
     return model.to(device)
 
 
-def add_lora(base: Any, adapter: Adapter) -> torch.nn.Module:
-    """`base` with low-rank updates on the layers that `adapter` names.
+def load_base(folder: Path, dtype: torch.dtype | str) -> Any:
+    """The Transformers model in `folder`; `auto` keeps the type that it is stored in.
 
-    Raises UserError INVALID_SPEC when a name matches no linear layer.
+    Raises UserError MODEL_INVALID.
     """
-    targets = adapter.target_modules or [ALL_LINEAR]
-    check_targets(base, targets)
-    config = LoraConfig(
-        r=adapter.rank or 16,
-        lora_alpha=adapter.alpha or 32,
-        lora_dropout=float(adapter.dropout or 0),
-        target_modules=ALL_LINEAR if ALL_LINEAR in targets else list(targets),
-        task_type="CAUSAL_LM",
-    )
-    with warnings.catch_warnings():
-        # PEFT 0.21 asks Transformers by a name that it has since changed.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        model: torch.nn.Module = get_peft_model(base, config)
-    return model
-
-
-def check_targets(base: Any, targets: list[str]) -> None:
-    """Raise UserError when a name in `targets` is no linear layer of `base`."""
-    linear = [name for name, part in base.named_modules() if isinstance(part, torch.nn.Linear)]
-    unknown = [
-        target
-        for target in targets
-        if target != ALL_LINEAR
-        and not any(name == target or name.endswith(f".{target}") for name in linear)
-    ]
-    if unknown:
-        known = sorted({name.rpartition(".")[2] for name in linear})[:_NAMES_SHOWN]
-        raise UserError(
-            Reason.INVALID_SPEC,
-            f"the model has no linear layer named {', '.join(unknown)}; it has "
-            f"{', '.join(known)} (or write {ALL_LINEAR})",
-            where="spec.adapter.targetModules",
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
         )
-    embeddings = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
-    head = next((name for name, part in base.named_modules() if part is embeddings), None)
-    tied = getattr(getattr(base, "config", None), "tie_word_embeddings", False)
-    if tied and head is not None and head.rpartition(".")[2] in targets:
-        raise UserError(
-            Reason.INVALID_SPEC,
-            f"{head} shares its weights with the input embeddings, so it cannot carry an adapter",
-            where="spec.adapter.targetModules",
-        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(Reason.MODEL_INVALID, f"the model cannot be loaded: {error}") from error
 
 
 def trainable(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:

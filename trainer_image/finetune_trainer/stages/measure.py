@@ -22,7 +22,7 @@ _LONGEST_TEXT = 512
 
 
 def measure(
-    run: Run, model: torch.nn.Module, prepared: Prepared, model_folder: Path, name: str
+    run: Run, model: torch.nn.Module, prepared: Prepared, tokenizer_folder: Path, name: str
 ) -> Measurement | None:
     """Measure `model`; collective. None when evaluation is off or no row is held out.
 
@@ -47,7 +47,7 @@ def measure(
     answer = None
     if run.comm.is_first and prepared.metadata.samples:
         prompt = prepared.metadata.samples[0].prompt_text_rendered
-        answer = _answer(run, model, model_folder, prompt)[:_LONGEST_TEXT]
+        answer = _answer(run, model, tokenizer_folder, prompt)[:_LONGEST_TEXT]
     # The others wait here, looking for a request to stop, not inside a collective.
     run.comm.share(f"measured/{name}", value=True)
     accuracy = means.get(ACCURACY)
@@ -66,10 +66,10 @@ def sample_question(prepared: Prepared) -> str | None:
     return None
 
 
-def _answer(run: Run, model: Any, model_folder: Path, prompt: str) -> str:
+def _answer(run: Run, model: Any, tokenizer_folder: Path, prompt: str) -> str:
     """The greedy answer to `prompt`, without special tokens."""
     tokenizer = AutoTokenizer.from_pretrained(
-        model_folder, local_files_only=True, trust_remote_code=False
+        tokenizer_folder, local_files_only=True, trust_remote_code=False
     )
     encoded = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
     ids = encoded["input_ids"].to(run.comm.device)

@@ -29,6 +29,11 @@ class Pointer:
         found = self.manifest
         return found is not None and (found.recipe_hash, found.data_hash) == hashes
 
+    def serves(self, hashes: tuple[str, str], *, merged: bool) -> bool:
+        """Whether it is all that a job of these hashes asks for, a merged model if it wants one."""
+        has_merged = self.manifest is not None and self.manifest.merged_uri is not None
+        return self.is_of(hashes) and (has_merged or not merged)
+
 
 def read_pointer(store: Store, uri: str) -> Pointer | None:
     """What is published at `uri`, if anything."""
@@ -42,9 +47,12 @@ def read_pointer(store: Store, uri: str) -> Pointer | None:
     return Pointer(manifest, etag, hashlib.sha256(text).hexdigest())
 
 
-def check_free(seen: Pointer | None, uri: str, on_existing: OnExisting) -> None:
-    """Raise UserError OUTPUT_TAKEN when another result lies at `uri` and may not be replaced."""
-    if seen is not None and on_existing is OnExisting.REFUSE:
+def check_free(
+    seen: Pointer | None, uri: str, on_existing: OnExisting, hashes: tuple[str, str]
+) -> None:
+    """Raise UserError OUTPUT_TAKEN when another result than one of `hashes` lies at `uri` and may
+    not be replaced."""
+    if seen is not None and not seen.is_of(hashes) and on_existing is OnExisting.REFUSE:
         raise UserError(
             Reason.OUTPUT_TAKEN,
             "another recipe or other data is published here: choose another name or output.uri, "
@@ -70,9 +78,9 @@ def publish_pointer(
             )
         except PreconditionFailed:
             seen = read_pointer(store, uri)
-            if seen is not None and seen.is_of(hashes):
+            if seen is not None and seen.serves(hashes, merged=manifest.merged_uri is not None):
                 return seen
-            check_free(seen, uri, on_existing)
+            check_free(seen, uri, on_existing, hashes)
         else:
             return Pointer(manifest, etag, hashlib.sha256(text).hexdigest())
     raise InfrastructureError(

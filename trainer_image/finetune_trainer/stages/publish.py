@@ -2,64 +2,131 @@
 
 import platform
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from finetune_api.exits import Outcome
-from finetune_api.manifest import Manifest
+from finetune_api.manifest import Manifest, Origin
 from finetune_api.messages import LaunchMessage
 from finetune_api.reasons import Reason
 from finetune_api.status import EvaluationStatus, OutputStatus
 
 from finetune_trainer.checkpoint.header import file_record
-from finetune_trainer.prepared import Prepared
+from finetune_trainer.engine.merge import merge_folders
+from finetune_trainer.serving import serving_notes
+from finetune_trainer.stages.card import write_card
 from finetune_trainer.stages.context import Run
+from finetune_trainer.stages.fetch import Fetched, merged_folder
 from finetune_trainer.stages.markers import Marker
 from finetune_trainer.stages.pointer import Pointer, publish_pointer
-from finetune_trainer.stages.report import write_card, write_report
+from finetune_trainer.stages.report import About, write_report
+from finetune_trainer.stages.result import base_name, name_base
+from finetune_trainer.stages.retain import remove_checkpoints
+from finetune_trainer.start_files import list_folder, weights_digest
 from finetune_trainer.version import TRAINER_VERSION
 
+_WEIGHTS = ".safetensors"
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors", "numpy")
 
 
-def publish(
-    run: Run,
-    prepared: Prepared,
-    training: Marker,
-    evaluation: EvaluationStatus | None,
-    seen: Pointer | None,
-) -> LaunchMessage:
-    """Upload what is not in this run's folder yet, then move the pointer to it.
+@dataclass(frozen=True)
+class Finished:
+    """A run whose stages before publishing are done."""
+
+    fetched: Fetched
+    training: Marker
+    merging: Marker | None
+    """Of the base that the start adapter was merged into."""
+    evaluation: EvaluationStatus | None
+
+
+def publish(run: Run, done: Finished, seen: Pointer | None) -> LaunchMessage:
+    """Upload what is not in this run's folder yet, move the pointer to it, and remove what is
+    not to be kept.
 
     Raises UserError OUTPUT_TAKEN, and InterruptedRunError between uploads.
     """
-    write_report(run, prepared, evaluation)
-    write_card(run, evaluation)
     root = run.work / "publish"
-    names = [path.relative_to(root).as_posix() for path in _files(root)]
-    for name in names:
+    if run.file.spec.output.merged:
         run.comm.check_stop()
-        is_there = training.run_uri == run.here.root and name.startswith(
-            f"{run.result_folder.name}/"
-        )
-        if not is_there:
-            run.store.upload(root / name, f"{run.here.root}/{name}")
-    manifest = Manifest(
+        base, target = done.fetched.model, root / Path(run.here.model).name
+        merge_folders(base, run.result_folder, run.result_folder, target)
+    if done.merging is not None and done.merging.run_uri != run.here.root:
+        _upload(run, _files(merged_folder(run)))
+    about = _describe(run, done)
+    write_report(run, done.fetched.prepared, about)
+    write_card(run, about)
+    _upload(run, [path for path in _files(root) if not _is_there(run, done, path)])
+    manifest = _manifest(run, done, about, _files(root))
+    on_existing = run.file.spec.output.on_existing
+    pointer = publish_pointer(run.store, run.layout.manifest, manifest, seen, on_existing)
+    return finish(run, pointer)
+
+
+def finish(run: Run, pointer: Pointer) -> LaunchMessage:
+    """The end of a run for which `pointer` is published."""
+    assert pointer.manifest is not None
+    remove_checkpoints(run, pointer.manifest)
+    return published(pointer)
+
+
+def _describe(run: Run, done: Finished) -> About:
+    """What people and servers must know of the result; it is written into the adapter too."""
+    start, merged = done.fetched.start, done.merging is not None
+    name = base_name(run, done.fetched, merged=merged)
+    notes: list[str] = []
+    base_uri = run.here.base if merged else start.model_uri
+    if not run.full_weights:
+        digest = start.base_digest
+        if merged:
+            digest = weights_digest(list_folder(run.store, base_uri))
+        origin = Origin(base_uri=base_uri, base_digest=digest, recipe_hash=run.recipe_hash)
+        notes = serving_notes(name_base(run.result_folder, name, origin))
+    return About(
+        base=name,
+        base_uri=base_uri,
+        evaluation=done.evaluation,
+        notes=notes,
+        parents=start.parents,
+        started_from=start.adapter_uri,
+    )
+
+
+def _upload(run: Run, paths: list[Path]) -> None:
+    root = run.work / "publish"
+    for path in paths:
+        run.comm.check_stop()
+        run.store.upload(path, f"{run.here.root}/{path.relative_to(root).as_posix()}")
+
+
+def _is_there(run: Run, done: Finished, path: Path) -> bool:
+    """Whether `path` lies in the run's folder already; small files may have been written anew."""
+    if path.is_relative_to(merged_folder(run)):
+        return True
+    trained_here = done.training.run_uri == run.here.root
+    return trained_here and path.suffix == _WEIGHTS and path.is_relative_to(run.result_folder)
+
+
+def _manifest(run: Run, done: Finished, about: About, paths: list[Path]) -> Manifest:
+    root = run.work / "publish"
+    return Manifest(
         job_uid=run.file.job.uid,
         run_uri=run.here.root,
         result_uri=run.result_uri,
-        base_model=run.file.spec.model.id or run.file.spec.model.uri,
+        base_model=about.base,
+        base_uri=about.base_uri,
+        merged_uri=run.here.model if run.file.spec.output.merged else None,
+        parents=about.parents,
+        notes=about.notes,
         recipe_hash=run.recipe_hash,
         data_hash=run.data_hash,
         versions=_versions(),
         created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        steps=training.steps,
-        evaluation=evaluation,
-        files=[file_record(root, name) for name in names],
+        steps=done.training.steps,
+        evaluation=done.evaluation,
+        files=[file_record(root, path.relative_to(root).as_posix()) for path in paths],
     )
-    on_existing = run.file.spec.output.on_existing
-    pointer = publish_pointer(run.store, run.layout.manifest, manifest, seen, on_existing)
-    return published(pointer)
 
 
 def published(pointer: Pointer) -> LaunchMessage:

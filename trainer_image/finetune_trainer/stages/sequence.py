@@ -9,6 +9,8 @@ from finetune_api.exits import Outcome
 from finetune_api.messages import LaunchMessage
 from finetune_api.progress import Stage
 from finetune_api.reasons import Reason
+from finetune_api.resolve import settle
+from finetune_api.spec import AdapterFrom
 from finetune_api.status import EvaluationStatus, Measurement
 
 from finetune_trainer.engine.determinism import seed_everything
@@ -18,8 +20,9 @@ from finetune_trainer.stages.fetch import Fetched, download_folder, fetch
 from finetune_trainer.stages.markers import Marker, Markers, find_markers, from_json, to_json
 from finetune_trainer.stages.markers import write_marker as commit
 from finetune_trainer.stages.measure import measure, sample_question
+from finetune_trainer.stages.merging import merge_start
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
-from finetune_trainer.stages.publish import publish, published
+from finetune_trainer.stages.publish import Finished, finish, publish
 from finetune_trainer.stages.report import METRICS_FILE
 from finetune_trainer.stages.result import load_result
 from finetune_trainer.stages.train import train
@@ -51,7 +54,18 @@ class _Sequence:
         if not self.is_adopted:
             if run.comm.local_rank == 0:
                 shutil.rmtree(run.work / "publish", ignore_errors=True)
-            self.fetched: Fetched = fetch(run)
+            self._fetch()
+
+    def _fetch(self) -> None:
+        """Bring the start model here, its adapter merged into it where the job says so."""
+        run = self.run
+        merging = self.markers.get(Stage.MERGING)
+        self.fetched: Fetched = fetch(run, merging.result_uri if merging else None)
+        starts_from_adapter = self.fetched.start.adapter_uri is not None
+        self.adapter = settle(run.file.spec.adapter, starts_from_adapter=starts_from_adapter)
+        if merging is None and self.adapter.from_ is AdapterFrom.MERGE:
+            self.fetched, merging = merge_start(run, self.fetched)
+        self.merging: Marker | None = merging
 
     def _look_around(self) -> None:
         """Read, on rank 0, what is published and what earlier incarnations left; tell all."""
@@ -60,10 +74,11 @@ class _Sequence:
         if run.comm.is_first:
             uri = run.layout.manifest
             self.seen = read_pointer(run.store, uri)
-            if self.seen is not None and self.seen.is_of(run.hashes):
+            output = run.file.spec.output
+            if self.seen is not None and self.seen.serves(run.hashes, merged=output.merged):
                 self.adopted = self.seen
             else:
-                check_free(self.seen, uri, run.file.spec.output.on_existing)
+                check_free(self.seen, uri, output.on_existing, run.hashes)
             self._uris = [info.uri for info in run.store.list(run.layout.runs)]
             markers = find_markers(run.store, self._uris, run.hashes)
             facts = {"adopted": self.adopted is not None, "markers": to_json(markers)}
@@ -74,7 +89,7 @@ class _Sequence:
     def adopt(self) -> LaunchMessage:
         """The end of a run whose result lies there already."""
         if self.adopted is not None:
-            return published(self.adopted)
+            return finish(self.run, self.adopted)
         return LaunchMessage(outcome=Outcome.DONE, reason=Reason.PUBLISHED)
 
     @cached_property
@@ -82,12 +97,12 @@ class _Sequence:
         """The model: the trained one where training is done, else the base made trainable."""
         training = self.markers.get(Stage.TRAINING)
         if training is not None and training.run_uri != self.run.here.root:
-            return load_result(self.run, self.fetched.model)
-        spec = self.run.file.spec
+            return load_result(self.run, self.fetched.model, self.adapter)
+        spec, fetched = self.run.file.spec, self.fetched
         # All ranks draw the same first adapter.
         seed_everything(spec.training.seed)
-        settings = ModelSettings.of(spec.adapter, spec.training)
-        return load_model(self.fetched.model, settings, self.run.comm.device)
+        settings = ModelSettings.of(self.adapter, spec.training)
+        return load_model(fetched.model, settings, self.run.comm.device, fetched.adapter)
 
     def baseline(self) -> Measurement | None:
         """Measure the model that training starts from."""
@@ -102,7 +117,7 @@ class _Sequence:
             self._fetch_result(done)
             return done
         fetched = self.fetched
-        return train(self.run, self.model, fetched.prepared, fetched.model, self._uris)
+        return train(self.run, self.model, fetched.prepared, fetched.handed_over, self._uris)
 
     def evaluation(self) -> Measurement | None:
         """Measure the trained model."""
@@ -122,7 +137,8 @@ class _Sequence:
         if before is not None or after is not None:
             question = sample_question(prepared)
             evaluation = EvaluationStatus(question=question, before=before, after=after)
-        message = publish(self.run, prepared, training, evaluation, self.seen)
+        done = Finished(self.fetched, training, self.merging, evaluation)
+        message = publish(self.run, done, self.seen)
         self.run.comm.put("published", value=True)
         return message
 
@@ -133,7 +149,8 @@ class _Sequence:
         if known is not None or not run.file.spec.evaluation.enabled:
             return known
         run.enter(stage)
-        result = measure(run, self.model, self.fetched.prepared, self.fetched.model, stage.value)
+        fetched = self.fetched
+        result = measure(run, self.model, fetched.prepared, fetched.handed_over, stage.value)
         if run.comm.is_first:
             commit(run, stage, measurement=result)
         return result

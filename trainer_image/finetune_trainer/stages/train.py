@@ -240,12 +240,13 @@ class Training:
 
 
 def train(
-    run: Run, model: torch.nn.Module, prepared: Prepared, base_folder: Path, uris: list[str]
+    run: Run, model: torch.nn.Module, prepared: Prepared, handed_over: Path, uris: list[str]
 ) -> Marker | None:
     """Train to the end and commit the result; collective. The marker, on rank 0.
 
     Args:
         model: as training starts from it.
+        handed_over: folder of the tokenizer and what else goes along with the result.
         uris: on rank 0, addresses of what earlier incarnations left.
     """
     reference: dict[str, Float32] = {}
@@ -261,7 +262,7 @@ def train(
     round_to_published(run, model)
     if not run.comm.is_first:
         return None
-    save_result(run, model, prepared, base_folder)
+    save_result(run, model, prepared, handed_over)
     upload_folder(run, run.result_folder, run.result_uri)
     upload_folder(run, run.report_folder, run.here.report)
     return write_marker(run, Stage.TRAINING, steps=steps, result_uri=run.result_uri)

@@ -1,0 +1,125 @@
+"""The model card: README.md of a run, with the lines of Python that load its result."""
+
+import json
+from pathlib import Path
+
+from finetune_api.spec import RowSource
+from finetune_api.status import EvaluationStatus
+
+from finetune_trainer.engine.mixture import train_sources
+from finetune_trainer.stages.context import Run
+from finetune_trainer.stages.report import About
+from finetune_trainer.storage.addresses import file_path, scheme_of
+
+CARD_FILE = "README.md"
+
+
+def write_card(run: Run, about: About) -> Path:
+    """Write the model card; its path."""
+    spec = run.file.spec
+    front = ["---", f"base_model: {json.dumps(about.base)}"]
+    front += [] if run.full_weights else ["library_name: peft"]
+    front += ["tags: [finetune-operator, " + spec.method.value.lower() + "]", "---"]
+    parts = [
+        *front,
+        "",
+        f"# {run.file.job.name}",
+        "",
+        f"{spec.method.value} of `{about.base}` "
+        + ("(full weights)." if run.full_weights else "(adapter)."),
+        *([f"Started from the adapter `{about.started_from}`."] if about.started_from else []),
+        f"Licence of the base: {spec.model.license or 'not stated'}.",
+        "",
+        "## Load it",
+        "",
+        *_loading(run, about),
+        *_section("## Before serving it", [f"- {note}" for note in about.notes]),
+        "## Data",
+        "",
+        "| rows from | licence |",
+        "|---|---|",
+        *(_source_line(source) for source in train_sources(spec)),
+        "",
+        *_measurements(about.evaluation),
+    ]
+    path = run.work / "publish" / CARD_FILE
+    path.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+    return path
+
+
+def _loading(run: Run, about: About) -> list[str]:
+    """What loads the result, for someone whose working directory is the run's folder."""
+    whole = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f'model = AutoModelForCausalLM.from_pretrained("{_MODEL}")',
+        f'tokenizer = AutoTokenizer.from_pretrained("{_MODEL}")',
+    ]
+    if run.full_weights:
+        return ["In this folder:", "", *_code(whole)]
+    base, hint = _base_argument(run, about)
+    lines = [
+        "from peft import PeftModel; from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base}), "
+        f'"{_ADAPTER}")',
+        f'tokenizer = AutoTokenizer.from_pretrained("{_ADAPTER}")',
+    ]
+    text = [f"In this folder{hint}:", "", *_code(lines)]
+    if run.file.spec.output.merged:
+        text += ["Or, with the adapter merged into the base:", "", *_code(whole)]
+    return text
+
+
+_MODEL = "model"
+_ADAPTER = "adapter"
+
+
+def _base_argument(run: Run, about: About) -> tuple[str, str]:
+    """(argument that names the base to Transformers, what to do before)."""
+    if about.base_uri == run.here.base:
+        return '"base"', ""
+    if about.base != about.base_uri:
+        return json.dumps(about.base), ""
+    scheme = scheme_of(about.base)
+    if scheme == "file":
+        return json.dumps(str(file_path(about.base))), ""
+    if scheme == "hf":
+        name, _, revision = about.base.removeprefix("hf://").partition("@")
+        return json.dumps(name) + (f", revision={json.dumps(revision)}" if revision else ""), ""
+    return '"base"', f", with a copy of `{about.base}` as `base`"
+
+
+def _code(lines: list[str]) -> list[str]:
+    return ["```python", *lines, "```", ""]
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [title, "", *lines, ""] if lines else []
+
+
+def _source_line(source: RowSource) -> str:
+    return f"| `{source.uri}` | {source.license or 'not stated'} |"
+
+
+def _measurements(evaluation: EvaluationStatus | None) -> list[str]:
+    if evaluation is None or evaluation.before is None or evaluation.after is None:
+        return []
+    before, after = evaluation.before, evaluation.after
+    lines = [
+        "## Before and after, on held-out rows",
+        "",
+        "| | before | after |",
+        "|---|---|---|",
+        f"| cross entropy, nats per label token | {before.cross_entropy} | {after.cross_entropy} |",
+    ]
+    if before.preference_accuracy and after.preference_accuracy:
+        shares = f"{before.preference_accuracy} | {after.preference_accuracy}"
+        lines.append(f"| pairs whose chosen completion is likelier | {shares} |")
+    if evaluation.question:
+        lines += ["", "Question:", "", *_quote(evaluation.question)]
+        for title, measured in (("Answer before", before), ("Answer after", after)):
+            lines += ["", f"{title}:", "", *_quote(measured.answer or "")]
+    return lines
+
+
+def _quote(text: str) -> list[str]:
+    return [f"> {line}" for line in text.splitlines() or [""]]

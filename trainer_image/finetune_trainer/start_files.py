@@ -1,0 +1,136 @@
+"""The files of a start model: which count, what their content is, and the record that lets the
+trainer tell that they are still those which the preparation checked."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+
+from finetune_api.errors import UserError
+from finetune_api.fields import ApiModel
+from finetune_api.hashing import canonical_digest
+from finetune_api.manifest import Parent
+from finetune_api.reasons import Reason
+from finetune_api.status import Digest
+from pydantic import Field, ValidationError
+
+from finetune_trainer.adapter_config import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from finetune_trainer.handover import HANDED_OVER, matches
+from finetune_trainer.start import Start, resolve_start
+from finetune_trainer.storage import ObjectInfo, Store
+from finetune_trainer.storage.addresses import file_path, relative_to, scheme_of
+
+WEIGHT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+MODEL_FILES = (*WEIGHT_FILES, *HANDED_OVER)
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, *HANDED_OVER)
+
+Files = Mapping[str, ObjectInfo]
+"""Objects of a folder by their name in it."""
+
+
+class StartRecord(ApiModel):
+    """start.json: what a preparation found behind `model.uri`."""
+
+    recipe_hash: Digest
+    """Recipe that it was prepared for."""
+    model_uri: str
+    model_files: dict[str, str]
+    """Name -> etag of every file that counts."""
+    adapter_uri: str | None = None
+    adapter_files: dict[str, str] = Field(default_factory=dict)
+    base_digest: Digest
+    """Digest of the model's configuration and weights."""
+    parents: list[Parent] = Field(default_factory=list)
+
+    @classmethod
+    def of(cls, start: Start, recipe_hash: str, model: Files, adapter: Files) -> "StartRecord":
+        """The record of folders as they are now."""
+        return cls(
+            recipe_hash=recipe_hash,
+            model_uri=start.model_uri,
+            model_files={name: info.etag for name, info in model.items()},
+            adapter_uri=start.adapter_uri,
+            adapter_files={name: info.etag for name, info in adapter.items()},
+            base_digest=weights_digest(model),
+            parents=list(start.parents),
+        )
+
+
+def find_record(store: Store, uri: str, recipe_hash: str, model_uri: str) -> StartRecord:
+    """What the preparation of this recipe recorded at `uri`; where no preparation ran, what lies
+    behind `model_uri` now."""
+    if store.stat(uri) is not None:
+        try:
+            record = StartRecord.model_validate_json(store.read(uri))
+        except ValidationError:
+            record = None
+        if record is not None and record.recipe_hash == recipe_hash:
+            return record
+    start = resolve_start(store, model_uri)
+    model = chosen(list_folder(store, start.model_uri), MODEL_FILES)
+    adapter: Files = {}
+    if start.adapter_uri is not None:
+        adapter = chosen(list_folder(store, start.adapter_uri), ADAPTER_FILES)
+    return StartRecord.of(start, recipe_hash, model, adapter)
+
+
+def list_folder(store: Store, uri: str) -> dict[str, ObjectInfo]:
+    """All objects in the folder `uri`, by their names in it."""
+    return {relative_to(info.uri, uri): info for info in store.list(uri)}
+
+
+def chosen(files: Files, patterns: tuple[str, ...]) -> Files:
+    """Those of `files` whose names fit."""
+    return {name: info for name, info in files.items() if matches(name, patterns)}
+
+
+def checked_files(store: Store, uri: str, recorded: Mapping[str, str]) -> list[ObjectInfo]:
+    """The objects that were recorded for the folder `uri`.
+
+    Raises UserError ModelInvalid when one is gone or was written anew since.
+    """
+    listed = list_folder(store, uri)
+    for name, etag in recorded.items():
+        if name not in listed or listed[name].etag != etag:
+            raise changed(f"{uri}/{name}")
+    return [listed[name] for name in sorted(recorded)]
+
+
+def changed(where: str) -> UserError:
+    """The error for a start model that is not the one which was checked."""
+    return UserError(
+        Reason.MODEL_INVALID,
+        "changed since the job was prepared; put it back, or apply the job under a new name",
+        where=where,
+    )
+
+
+def folder_digest(files: Files) -> str:
+    """Digest of a folder: over the sorted (name, size, identity) of its files that count.
+
+    Identity is the SHA-256 of the content for file://, and the ETag for s3://, since weights are
+    too big to be read here. The ETag of an object uploaded in parts depends on their size, so a
+    copy of a model may count as another model; it never happens the other way round.
+    """
+    return canonical_digest(
+        [[name, info.size, _identity(info)] for name, info in sorted(files.items())]
+    )
+
+
+def weights_digest(model: Files) -> str:
+    """Digest of a model's configuration and weights alone, as `folder_digest`."""
+    return folder_digest(chosen(model, WEIGHT_FILES))
+
+
+def start_digest(model: Files, adapter: Files) -> str:
+    """Digest of all that training starts from."""
+    if not adapter:
+        return folder_digest(model)
+    return canonical_digest({"model": folder_digest(model), "adapter": folder_digest(adapter)})
+
+
+@lru_cache(maxsize=4096)
+def _identity(info: ObjectInfo) -> str:
+    if scheme_of(info.uri) != "file":
+        return info.etag
+    with file_path(info.uri).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
