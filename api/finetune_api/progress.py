@@ -41,7 +41,7 @@ class Progress(ApiModel):
     total_steps: Annotated[int, Field(ge=0, le=100_000_000)] = 0
     """Optimizer steps of the whole run; 0 until known."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Share of the optimizer steps done."""
+    """Share done: of the bytes while Fetching, of the optimizer steps from then on."""
     loss: Number | None = None
     """Mean training loss of the last step in nats per label token."""
     learning_rate: Number | None = None

@@ -20,7 +20,7 @@ def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
     adapter = _resolve_adapter(spec.adapter)
     return spec.model_copy(
         update={
-            "model": spec.model.model_copy(update={"id": spec.model.id or spec.model.uri}),
+            "model": spec.model.model_copy(update={"id": spec.model.public_name()}),
             "adapter": adapter,
             "training": _resolve_training(spec.training, adapter),
             "workers": spec.workers.model_copy(update={"strategy": Strategy.DDP}),

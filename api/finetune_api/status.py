@@ -180,6 +180,8 @@ class PreparedStatus(ApiModel):
     """Digest of rows, tokenizer, template and code."""
     recipe_hash: Digest
     """Digest of all that changes the result."""
+    model_digest: Digest | None = None
+    """Digest of the model's folder; training refuses another one."""
 
 
 class PodsStatus(ApiModel):
