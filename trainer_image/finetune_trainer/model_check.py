@@ -14,7 +14,7 @@ from finetune_api.reasons import Reason
 from transformers import AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from finetune_trainer.storage import ObjectInfo, Store
+from finetune_trainer.storage import Download, ObjectInfo, Store
 from finetune_trainer.storage.addresses import file_path, relative_to, scheme_of
 
 TOKENIZER_FILES = (
@@ -66,9 +66,10 @@ def check_model(store: Store, uri: str, folder: Path, sequence_length: int) -> C
     base = uri.rstrip("/")
     files = {relative_to(info.uri, base): info for info in store.list(base)}
     _check_files(files, uri)
-    for name, info in files.items():
-        if _matches(name, (*TOKENIZER_FILES, "config.json", INDEX_FILE)):
-            store.download(info.uri, folder / name, info.etag)
+    small = (*TOKENIZER_FILES, "config.json", INDEX_FILE)
+    store.download_files(
+        [Download(info, folder / name) for name, info in files.items() if _matches(name, small)]
+    )
     config = _read_json(folder / "config.json", uri)
     check_config(config, uri, sequence_length)
     _check_index(folder / INDEX_FILE, files, uri)
@@ -81,8 +82,9 @@ def folder_digest(files: Mapping[str, ObjectInfo]) -> str:
     """Digest of a model folder: over the sorted (name, size, identity) of its model and
     tokenizer files.
 
-    Identity is the SHA-256 of the content for file://, and the ETag for s3://, since weights are
-    too big to be read here. The ETag of an object uploaded in parts depends on their size, so a
+    Identity is the SHA-256 of the content for file://, for hf:// what the hub says (SHA-256, or
+    the git blob of a small file), and the ETag for s3://, since weights are too big to be read
+    here. The ETag of an object uploaded in parts depends on their size, so a
     copy of a model may count as another model; it never happens the other way round.
     """
     entries = [
@@ -124,7 +126,7 @@ def _check_files(files: Mapping[str, ObjectInfo], uri: str) -> None:
     if not files:
         raise UserError(
             Reason.STORAGE_NOT_FOUND,
-            "the model's folder holds nothing or does not exist; check bucket and key",
+            "the model's folder holds nothing or does not exist; check its address",
             where=uri,
         )
     if "config.json" not in files:

@@ -45,6 +45,7 @@ from finetune_trainer.prepared import (
 )
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
 from finetune_trainer.storage import PreconditionFailed, Store, open_store
+from finetune_trainer.transfer_log import TransferLog
 
 MAX_MESSAGE = 2048
 MAX_WHERE = 512
@@ -200,6 +201,7 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
         uri=layout.prepared(data_hash),
         data_hash=data_hash,
         recipe_hash=recipe_digest(spec, model, [*train, *evaluation]),
+        model_digest=model.digest,
     )
     return _Inputs(model, chat, train, evaluation, status)
 
@@ -211,7 +213,7 @@ def _fetch(
     for index, source in enumerate(sources):
         path = folder / str(index)
         say(f"fetching {source.uri}")
-        store.download(source.uri, path)
+        store.download(source.uri, path, watch=TransferLog(say))
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         fetched.append(LocalSource(source, path, sha256))
