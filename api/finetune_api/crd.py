@@ -29,7 +29,12 @@ _COLUMNS = (
     ("Method", "string", ".spec.method", None),
     ("Model", "string", ".spec.model.uri", None),
     ("Phase", "string", ".status.phase", None),
-    ("Progress", "integer", ".status.progress.percent", "Share of optimizer steps done"),
+    (
+        "Progress",
+        "integer",
+        ".status.progress.percent",
+        "Share of bytes fetched, then of optimizer steps done",
+    ),
     ("Age", "date", ".metadata.creationTimestamp", None),
 )
 

@@ -104,25 +104,33 @@ def trainer_container(
     return container
 
 
+def hub_variables(spec: FineTuneJobSpec) -> dict[str, str]:
+    """What a process must know of the Hugging Face Hub before it imports anything: that it is out
+    of reach unless the job's model lies there, and that nothing is told to it."""
+    return {
+        "HF_HUB_OFFLINE": "0" if spec.model.on_hub() else "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
 def _environment(spec: FineTuneJobSpec) -> list[Document]:
     """The user's literals, none of which is in RESERVED_VARIABLES, then what the trainer needs."""
     fixed = {
         "HOME": WORK_DIR_PATH,
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
+        **hub_variables(spec),
         WORK_DIR_VARIABLE: WORK_DIR_PATH,
         TERMINATION_LOG_VARIABLE: TERMINATION_LOG_PATH,
     }
     env: list[Document] = [{"name": v.name, "value": v.value} for v in spec.pod_template.env or []]
     env += [{"name": key, "value": value} for key, value in fixed.items()]
-    if spec.storage.credentials_secret_name:
-        env += [
-            {
-                "name": key,
-                "valueFrom": {
-                    "secretKeyRef": {"name": spec.storage.credentials_secret_name, "key": key}
-                },
-            }
-            for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-        ]
+    secret = spec.storage.credentials_secret_name
+    if secret:
+        env += [_from_secret(secret, key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+        if spec.model.on_hub():
+            env.append(_from_secret(secret, "HF_TOKEN", optional=True))
     return env
+
+
+def _from_secret(secret: str, key: str, **more: bool) -> Document:
+    """A variable that has the name of the Secret's key."""
+    return {"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, **more}}}

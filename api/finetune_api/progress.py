@@ -43,7 +43,8 @@ class Progress(ApiModel):
     total_steps: Annotated[int, Field(ge=0, le=100_000_000)] = 0
     """Optimizer steps of the whole run; 0 until known."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Share done: of the reference pass in stage Reference, else of the optimizer steps."""
+    """Share done: of the bytes while Fetching, of the rows in stage Reference, of the optimizer
+    steps from then on."""
     loss: Number | None = None
     """What the last step minimised, its mean: of SFT in nats per label token."""
     learning_rate: Number | None = None

@@ -64,13 +64,17 @@ REMEDIES: dict[Reason, str] = {
     Reason.STORAGE_DENIED: (
         "Check the keys in storage.credentialsSecretName and what they may read and write."
     ),
-    Reason.STORAGE_NOT_FOUND: "Check the bucket and key of the address that the message names.",
+    Reason.STORAGE_NOT_FOUND: (
+        "Check the address that the message names: bucket and key, or repository and revision."
+    ),
     Reason.STORAGE_UNAVAILABLE: (
-        "Check storage.endpoint and that pods reach it; the operator tries again."
+        "Check storage.endpoint (or the hub of an hf:// model) and that pods reach it; the "
+        "operator tries again."
     ),
     Reason.CREDENTIALS_MISSING: (
         "Create the Secret that storage.credentialsSecretName names, with the keys "
-        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the job's namespace."
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and HF_TOKEN for a gated hf:// model), in "
+        "the job's namespace."
     ),
     Reason.WAITING_FOR_PODS: (
         "The cluster has not started all pods yet; the message holds the scheduler's words."

@@ -42,14 +42,46 @@ Uri = Annotated[
 ]
 """`s3://BUCKET/KEY`, or `file:///PATH` in local runs."""
 
-_S3_ONLY = "file:// works only in local runs (`finetune run`); on a cluster write s3://BUCKET/KEY"
+ModelUri = Annotated[
+    str,
+    Field(
+        min_length=6,
+        max_length=1024,
+        pattern=r"^(s3://[^\s?#/][^\s?#]*|file:///[^\s?#]*[^\s?#/][^\s?#]*"
+        r"|hf://[0-9A-Za-z][-._0-9A-Za-z]*/[0-9A-Za-z][-._0-9A-Za-z]*(@[0-9A-Za-z][-._0-9A-Za-z]*)?)$",
+    ),
+]
+"""The same, or `hf://ORG/NAME@REVISION` on the Hugging Face Hub; without @REVISION it is main."""
+
+HUB_SCHEME = "hf://"
 
 
-def _uri_is_s3(model: "ModelSource | RowSource | Output") -> bool:
+def hub_name(uri: str) -> str | None:
+    """ORG/NAME of an address on the Hugging Face Hub; None of any other."""
+    if not uri.startswith(HUB_SCHEME):
+        return None
+    return uri.removeprefix(HUB_SCHEME).partition("@")[0]
+
+
+_LOCAL_ONLY = "file:// works only in local runs (`finetune run`); on a cluster write "
+
+
+def _uri_is_s3(model: "RowSource | Output") -> bool:
     return model.uri.startswith("s3://")
 
 
-_URI_IS_S3 = Rule("self.uri.startsWith('s3://')", _S3_ONLY, _uri_is_s3)
+_URI_IS_S3 = Rule("self.uri.startsWith('s3://')", f"{_LOCAL_ONLY}s3://BUCKET/KEY", _uri_is_s3)
+
+
+def _uri_is_remote(model: "ModelSource") -> bool:
+    return model.uri.startswith(("s3://", HUB_SCHEME))
+
+
+_URI_IS_REMOTE = Rule(
+    f"self.uri.startsWith('s3://') || self.uri.startsWith('{HUB_SCHEME}')",
+    f"{_LOCAL_ONLY}s3://BUCKET/KEY or hf://ORG/NAME@REVISION",
+    _uri_is_remote,
+)
 
 
 class Method(StrEnum):
@@ -63,16 +95,21 @@ class Method(StrEnum):
 class ModelSource(ApiModel):
     """The model that training starts from."""
 
-    CLUSTER_RULES: ClassVar[tuple[Rule, ...]] = (_URI_IS_S3,)
+    CLUSTER_RULES: ClassVar[tuple[Rule, ...]] = (_URI_IS_REMOTE,)
 
-    uri: Annotated[Uri, RECIPE]
+    uri: Annotated[ModelUri, RECIPE]
     """Folder of a Transformers model (config.json, safetensors weights, a tokenizer), folder of a
-    PEFT adapter, or a job's folder, whose manifest.json is followed to what it published."""
+    PEFT adapter, or a job's folder, whose manifest.json is followed to what it published. In S3,
+    or hf://ORG/NAME@REVISION on the Hugging Face Hub; only a commit there stays what it is."""
     id: ShortText | None = None
     """Public name of the base, written into adapter_config.json; when absent the name that the
-    start adapter carries, or the base's address."""
+    start adapter carries, ORG/NAME of a base on the hub, or the base's address."""
     license: ShortText | None = None
     """SPDX name of the model's licence, for the model card."""
+
+    def on_hub(self) -> bool:
+        """Whether the model lies on the Hugging Face Hub."""
+        return self.uri.startswith(HUB_SCHEME)
 
 
 class RowFormat(StrEnum):
@@ -494,6 +531,7 @@ RESERVED_VARIABLES = (
     "HF_HUB_DISABLE_TELEMETRY",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
+    "HF_TOKEN",
 )
 """Variables that the operator sets; so are all whose names begin with FINETUNE_."""
 
@@ -504,7 +542,7 @@ class EnvironmentVariable(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             f"!self.name.startsWith('FINETUNE_') && !(self.name in {list(RESERVED_VARIABLES)})",
-            "the operator sets this variable; S3 keys belong in the Secret that "
+            "the operator sets this variable; keys and tokens belong in the Secret that "
             "storage.credentialsSecretName names",
             lambda variable: (
                 not variable.name.startswith("FINETUNE_")
@@ -571,7 +609,8 @@ class Storage(ApiModel):
     region: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     """Region to sign requests for."""
     credentials_secret_name: Name | None = None
-    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; workload identity when absent."""
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and HF_TOKEN where an hf:// model
+    needs one; workload identity when absent."""
     addressing: Addressing = Addressing.AUTO
     """Path: endpoint/bucket/key. Virtual: bucket.endpoint/key."""
 

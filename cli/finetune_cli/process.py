@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune_api.pods import hub_variables
 from finetune_api.runfile import RunFile
 
 from finetune_cli.localjob import LocalFiles
@@ -49,7 +50,9 @@ def run_step(
     grace = run.spec.pod_template.termination_grace_period_seconds
     command = [sys.executable, "-m", TRAINER, step, str(files.run_file(step))]
     with _Stops() as stops, files.log(step).open("wb") as log:
-        process = _start(command, files.environment(step), log.fileno())
+        process = _start(
+            command, {**files.environment(step), **hub_variables(run.spec)}, log.fileno()
+        )
         try:
             _wait(process, stops, grace, tick, on_stop)
         finally:
@@ -86,7 +89,7 @@ def _start(command: list[str], extra: Mapping[str, str], log: int) -> "subproces
     """In a session of its own, so that the terminal's Ctrl-C does not reach the ranks."""
     return subprocess.Popen(
         command,
-        env={**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1", **extra},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **extra},
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,

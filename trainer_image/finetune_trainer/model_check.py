@@ -37,7 +37,7 @@ from finetune_trainer.start_files import (
     start_digest,
     weights_digest,
 )
-from finetune_trainer.storage import Store
+from finetune_trainer.storage import Download, Store
 from finetune_trainer.storage.addresses import checked_target
 
 PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -113,9 +113,8 @@ def check_model(store: Store, uri: str, folder: Path, sequence_length: int) -> C
 
 
 def _download(store: Store, files: Files, patterns: tuple[str, ...], folder: Path) -> None:
-    for name, info in files.items():
-        if matches(name, patterns):
-            store.download(info.uri, checked_target(folder, name), info.etag)
+    wanted = ((info, name) for name, info in files.items() if matches(name, patterns))
+    store.download_files([Download(i, checked_target(folder, name)) for i, name in wanted])
 
 
 def _check_base(start: Start, model_files: Files) -> None:

@@ -44,6 +44,7 @@ from finetune_trainer.prepared import (
 )
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
 from finetune_trainer.storage import PreconditionFailed, Store, open_store
+from finetune_trainer.transfer_log import TransferLog
 
 MAX_MESSAGE = 2048
 MAX_WHERE = 512
@@ -214,7 +215,7 @@ def _fetch(store: Store, sources: Sequence[RowSource], folder: Path, say: Say) -
     for index, source in enumerate(sources):
         path = folder / str(index)
         say(f"fetching {source.uri}")
-        store.download(source.uri, path)
+        store.download(source.uri, path, watch=TransferLog(say))
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         fetched.append(LocalSource(source, path, sha256))

@@ -110,6 +110,34 @@ def test_keys_come_from_the_secret_and_stand_nowhere() -> None:
         assert "secret" not in json.dumps(pod).lower()
 
 
+def variables(pod: dict[str, Any]) -> dict[str, Any]:
+    (container,) = pod["spec"]["containers"]
+    return {variable["name"]: variable for variable in container["env"]}
+
+
+def test_only_a_job_with_a_model_on_the_hub_reaches_it_and_gets_its_token() -> None:
+    for pod in pods(job(**RICH)):
+        assert variables(pod)["HF_HUB_OFFLINE"]["value"] == "1"
+        assert "HF_TOKEN" not in variables(pod)
+    for pod in pods(job(**RICH, model={"uri": "hf://org/model@abc"})):
+        env = variables(pod)
+        assert env["HF_HUB_OFFLINE"]["value"] == "0"
+        assert env["HF_HUB_DISABLE_TELEMETRY"]["value"] == "1"
+        assert env["HF_TOKEN"]["valueFrom"]["secretKeyRef"] == {
+            "name": "s3-credentials",
+            "key": "HF_TOKEN",
+            "optional": True,
+        }
+    for pod in pods(job(model={"uri": "hf://org/model"})):
+        assert "HF_TOKEN" not in variables(pod)
+
+
+def test_a_mirror_of_the_hub_is_named_in_the_pod_template() -> None:
+    mirror = {"name": "HF_ENDPOINT", "value": "https://hub.example"}
+    for pod in pods(job(model={"uri": "hf://org/model"}, podTemplate={"env": [mirror]})):
+        assert variables(pod)["HF_ENDPOINT"] == mirror
+
+
 @pytest.mark.parametrize("name", ["FINETUNE_WORK_DIR", "FINETUNE_ANY", *RESERVED_VARIABLES])
 def test_a_literal_cannot_replace_what_the_operator_sets(name: str) -> None:
     made = document(podTemplate={"env": [{"name": name, "value": "x"}]})
@@ -118,7 +146,7 @@ def test_a_literal_cannot_replace_what_the_operator_sets(name: str) -> None:
 
 
 def test_every_variable_that_is_set_is_reserved_and_set_once() -> None:
-    for pod in pods(job(**RICH)):
+    for pod in pods(job(**RICH, model={"uri": "hf://org/model"})):
         (container,) = pod["spec"]["containers"]
         names = [variable["name"] for variable in container["env"]]
         assert len(names) == len(set(names))

@@ -73,6 +73,22 @@ def test_from_must_go_with_the_start_model(
     assert told in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ({"uri": "hf://org/name@abc"}, "org/name"),
+        ({"uri": "hf://org/name"}, "org/name"),
+        ({"uri": "hf://org/name@abc", "id": "ours/name"}, "ours/name"),
+    ],
+)
+def test_a_model_of_the_hub_has_the_name_that_the_hub_knows(
+    model: dict[str, Any], name: str
+) -> None:
+    spec = resolve(job(model=model).spec)
+    assert spec.model.id == name
+    assert resolve(spec) == spec
+
+
 def test_full_weights_get_a_smaller_learning_rate_and_no_rank() -> None:
     spec = resolve(job(adapter={"type": "None"}).spec)
     assert spec.training.learning_rate == "2e-5"

@@ -68,8 +68,8 @@ def test_the_smallest_job_is_valid() -> None:
         ({"method": "Magic"}, "spec.method: Input should be 'CPT', 'SFT' or 'DPO'"),
         (
             {"podTemplate": {"env": [{"name": "FINETUNE_WORK_DIR", "value": "/x"}]}},
-            "spec.podTemplate.env[0]: the operator sets this variable; S3 keys belong in the "
-            "Secret that storage.credentialsSecretName names",
+            "spec.podTemplate.env[0]: the operator sets this variable; keys and tokens belong in "
+            "the Secret that storage.credentialsSecretName names",
         ),
     ],
 )
@@ -202,32 +202,65 @@ def test_bounds_are_compared_as_doubles_as_cel_does(value: str, good: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("spec", "field"),
+    ("spec", "field", "instead"),
     [
-        ({"model": {"uri": "file:///models/llama"}}, "spec.model"),
-        ({"data": {"train": [{"uri": "s3://d/a"}, {"uri": "file:///d/b"}]}}, "spec.data.train[1]"),
+        (
+            {"model": {"uri": "file:///models/llama"}},
+            "spec.model",
+            "s3://BUCKET/KEY or hf://ORG/NAME@REVISION",
+        ),
+        (
+            {"data": {"train": [{"uri": "s3://d/a"}, {"uri": "file:///d/b"}]}},
+            "spec.data.train[1]",
+            "s3://BUCKET/KEY",
+        ),
         (
             {"data": {"train": [{"uri": "s3://d/a"}], "evaluation": [{"uri": "file:///d/b"}]}},
             "spec.data.evaluation[0]",
+            "s3://BUCKET/KEY",
         ),
         (
             {"method": "CPT", "cpt": {"replay": [{"uri": "file:///general", "share": "0.1"}]}},
             "spec.cpt.replay[0]",
+            "s3://BUCKET/KEY",
         ),
-        ({"output": {"uri": "file:///results"}}, "spec.output"),
+        ({"output": {"uri": "file:///results"}}, "spec.output", "s3://BUCKET/KEY"),
     ],
 )
-def test_file_addresses_work_only_in_local_runs(spec: dict[str, Any], field: str) -> None:
+def test_file_addresses_work_only_in_local_runs(
+    spec: dict[str, Any], field: str, instead: str
+) -> None:
     assert problems(document(**spec), Target.LOCAL) == []
     assert problems(document(**spec)) == [
-        f"{field}: file:// works only in local runs (`finetune run`); "
-        "on a cluster write s3://BUCKET/KEY"
+        f"{field}: file:// works only in local runs (`finetune run`); on a cluster write {instead}"
     ]
+
+
+HUB = ["hf://org/name", "hf://Org-1/na.me_2@main", "hf://org/name@0123abc"]
+
+
+@pytest.mark.parametrize("uri", HUB)
+@pytest.mark.parametrize("target", Target)
+def test_a_model_may_lie_on_the_hub(uri: str, target: Target) -> None:
+    assert problems(document(model={"uri": uri}), target) == []
+
+
+@pytest.mark.parametrize("uri", HUB)
+@pytest.mark.parametrize("target", Target)
+def test_rows_and_results_may_not(uri: str, target: Target) -> None:
+    (told,) = problems(document(output={"uri": uri}), target)
+    assert told.startswith("spec.output.uri: String should match pattern '^(s3://")
+    (told,) = problems(document(data={"train": [{"uri": uri}]}), target)
+    assert told.startswith("spec.data.train[0].uri: String should match pattern '^(s3://")
 
 
 @pytest.mark.parametrize(
     "uri",
-    ["file://relative/path", "file:///", "s3://", "s3:///key", "http://host/x", "s3://b/k?x", "/p"],
+    [
+        *("file://relative/path", "file:///", "s3://", "s3:///key", "http://host/x", "s3://b/k?x"),
+        *("/p", "hf://", "hf://name", "hf://org/name@", "hf://org/name/file", "hf://org/../name"),
+        *("hf://org/name@a/b", "hf://org/name@..", "hf:///org/name"),
+    ],
 )
 @pytest.mark.parametrize("target", Target)
 def test_an_address_that_leads_nowhere_is_refused(uri: str, target: Target) -> None:

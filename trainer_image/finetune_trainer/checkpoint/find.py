@@ -17,7 +17,6 @@ from finetune_trainer.checkpoint.header import (
     METRICS_FILE,
     STATE_FILE,
     CheckpointHeader,
-    file_record,
 )
 from finetune_trainer.checkpoint.state import Tensors
 from finetune_trainer.storage import PreconditionFailed, Store
@@ -113,9 +112,8 @@ def _load(
         return None
     try:
         for record in header.files:
-            store.download(f"{folder}/{record.path}", scratch / record.path)
-            if file_record(scratch, record.path) != record:
-                return None
+            uri, path = f"{folder}/{record.path}", scratch / record.path
+            store.download(uri, path, expected_sha256=record.sha256)
         return load_file(scratch / STATE_FILE), (scratch / METRICS_FILE).read_bytes()
     except (UserError, PreconditionFailed, SafetensorError):
         return None

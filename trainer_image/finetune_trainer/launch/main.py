@@ -11,6 +11,7 @@ from types import FrameType
 from finetune_api.errors import FineTuneError, InternalError
 from finetune_api.exits import Outcome, exit_code
 from finetune_api.messages import LaunchMessage, encode
+from finetune_api.pods import hub_variables
 from finetune_api.progress import PROGRESS_FILE, PROGRESS_PORT, PROGRESS_PORT_VARIABLE
 from finetune_api.reasons import Reason
 from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE, RunFile
@@ -70,7 +71,7 @@ def _run(run_file: Path) -> LaunchMessage:
     port = int(os.environ.get(PROGRESS_PORT_VARIABLE, PROGRESS_PORT))
     server = start_server(work / PROGRESS_FILE, port) if port else None
     topology = Topology.of(run.spec.workers, os.environ)
-    _set_environment(topology, work)
+    _set_environment(run, topology, work)
     kills_before = oom_kills()
     # Imported after the port is served and the variables are set: torch reads them.
     from finetune_trainer.launch.agent import run_agent
@@ -106,16 +107,15 @@ def _work_folder() -> Path:
     return work
 
 
-def _set_environment(topology: Topology, work: Path) -> None:
-    """What the ranks inherit: threads, and no way to a model hub."""
+def _set_environment(run: RunFile, topology: Topology, work: Path) -> None:
+    """What the ranks inherit: threads, and no way to a model hub unless the model lies there."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_process(topology.processes)))
     # Threads that spin while they wait starve neighbours on the same cores: of two pods on one
     # node that together have more threads than it has cores, each runs ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("MPLCONFIGDIR", str(work / "matplotlib"))
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.update(hub_variables(run.spec))
 
 
 def _write_termination_message(message: LaunchMessage) -> None:

@@ -1,19 +1,29 @@
 """Fetching: the start model and the prepared data come to each pod's disk once."""
 
+import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from finetune_api.errors import InfrastructureError
+from finetune_api.reasons import Reason
 
 from finetune_trainer.handover import hand_over
 from finetune_trainer.prepared import Prepared, read_prepared
 from finetune_trainer.stages.context import Run, node_of_this_rank
-from finetune_trainer.start_files import StartRecord, changed, checked_files, find_record
-from finetune_trainer.storage import ObjectInfo, PreconditionFailed
+from finetune_trainer.start_files import StartRecord, checked_files, find_record
+from finetune_trainer.storage import Download, ObjectInfo, PreconditionFailed
 from finetune_trainer.storage.addresses import checked_target, file_path, relative_to, scheme_of
+from finetune_trainer.storage.pool import work_off
+from finetune_trainer.transfer_log import TransferLog
+
+log = logging.getLogger("finetune")
 
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf", ".onnx", ".ckpt", ".pkl")
 """Weights in formats that are never loaded."""
+_COPY_OF_WEIGHTS = "consolidated"
+"""Some repositories hold the weights a second time, for another library, under such names."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +75,7 @@ def fetch(run: Run, merged_uri: str | None = None) -> Fetched:
     model, adapter = parts["model"].folder, parts["adapter"].folder if "adapter" in parts else None
     key = f"fetched/{node_of_this_rank()}"
     if run.comm.local_rank == 0:
-        for part in parts.values():
-            _bring(run, part)
+        download(run, [each for part in parts.values() for each in _downloads(run, part)])
         shutil.rmtree(handed_over, ignore_errors=True)
         hand_over(model, adapter, handed_over)
         run.comm.put(key, value=True)
@@ -80,9 +89,37 @@ def merged_folder(run: Run) -> Path:
     return run.work / "publish" / "base"
 
 
-def download_folder(run: Run, uri: str, folder: Path) -> Iterator[Path]:
-    """Download what lies in the folder `uri`, one file for each step of the iterator."""
-    return _download(run, run.store.list(uri), uri, folder)
+def download_folder(run: Run, uri: str, folder: Path) -> None:
+    """Download all that is loaded from the folder `uri`. Raises InterruptedRunError."""
+    download(run, _wanted(_listed(run, uri), uri, folder))
+
+
+def download(run: Run, downloads: Sequence[Download]) -> None:
+    """Download files, telling how far it is, and stop when any rank was asked to.
+
+    Raises InterruptedRunError; InfrastructureError where an object changes meanwhile.
+    """
+    tell = TransferLog(log.info)
+
+    def watch(done: int, total: int) -> None:
+        run.comm.check_stop()
+        if run.progress is not None:
+            run.progress.after_bytes(done, total)
+            tell(done, total)
+
+    try:
+        run.store.download_files(downloads, watch)
+    except PreconditionFailed as error:
+        raise InfrastructureError(
+            Reason.STORAGE_UNAVAILABLE,
+            "changed while it was being fetched, or arrived damaged",
+            where=error.uri,
+        ) from error
+
+
+def is_loaded(name: str) -> bool:
+    """Whether anything is loaded from a model's file `name`, a path in the model's folder."""
+    return not name.endswith(_OTHER_WEIGHTS) and not name.startswith(_COPY_OF_WEIGHTS)
 
 
 def _find_start(run: Run) -> StartRecord:
@@ -106,28 +143,27 @@ def _parts(run: Run, start: StartRecord, merged_uri: str | None) -> dict[str, _P
     return parts
 
 
-def _bring(run: Run, part: _Part) -> None:
-    """Have `part` on this disk, and be sure that it is what was recorded."""
+def _downloads(run: Run, part: _Part) -> list[Download]:
+    """What must come to this disk of `part`, which is surely what was recorded."""
     if part.recorded is None:
-        objects: Iterable[ObjectInfo] = () if part.is_here else run.store.list(part.uri)
+        objects = [] if part.is_here else _listed(run, part.uri)
     else:
         objects = checked_files(run.store, part.uri, part.recorded)
-    if not part.is_here:
-        for _ in _download(run, objects, part.uri, part.folder):
-            run.comm.check_stop()
+    return [] if part.is_here else _wanted(objects, part.uri, part.folder)
 
 
-def _download(run: Run, objects: Iterable[ObjectInfo], uri: str, folder: Path) -> Iterator[Path]:
+def _wanted(objects: Iterable[ObjectInfo], uri: str, folder: Path) -> list[Download]:
     folder.mkdir(parents=True, exist_ok=True)
-    for info in objects:
-        name = relative_to(info.uri, uri)
-        if not name.endswith(_OTHER_WEIGHTS):
-            target = checked_target(folder, name)
-            try:
-                run.store.download(info.uri, target, info.etag)
-            except PreconditionFailed as error:
-                raise changed(info.uri) from error
-            yield target
+    names = ((info, relative_to(info.uri, uri)) for info in objects)
+    return [Download(info, checked_target(folder, n)) for info, n in names if is_loaded(n)]
+
+
+def _listed(run: Run, uri: str) -> list[ObjectInfo]:
+    """What lies in a folder. Asked in another thread, since a store that is away may keep it
+    waiting for minutes; this one looks for a request to stop."""
+    found: list[ObjectInfo] = []
+    work_off([lambda _: found.extend(run.store.list(uri))], 1, run.comm.check_stop)
+    return found
 
 
 def _folder(run: Run, name: str, uri: str) -> Path:

@@ -32,8 +32,7 @@ def merge_start(run: Run, fetched: Fetched) -> tuple[Fetched, Marker | None]:
         run.comm.put(key, value=True)
     elif run.comm.local_rank == 0:
         run.comm.get("merged")
-        for _ in download_folder(run, run.here.base, target):
-            run.comm.check_stop()
+        download_folder(run, run.here.base, target)
         run.comm.put(key, value=True)
     else:
         run.comm.get(key)

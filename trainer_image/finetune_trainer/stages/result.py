@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from finetune_api.manifest import ORIGIN_FILE, Origin
-from finetune_api.spec import Adapter
+from finetune_api.spec import Adapter, hub_name
 
 from finetune_trainer.adapter_config import ADAPTER_CONFIG
 from finetune_trainer.engine.adapters import save_adapter
@@ -66,10 +66,11 @@ def base_name(run: Run, fetched: Fetched, *, merged: bool) -> str:
     if merged:
         return run.here.base
     given = run.file.spec.model.id
+    address = hub_name(fetched.start.model_uri) or fetched.start.model_uri
     if given is not None or fetched.adapter is None:
-        return given or fetched.start.model_uri
+        return given or address
     config = json.loads((fetched.adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    return str(config.get(_BASE_NAME) or fetched.start.model_uri)
+    return str(config.get(_BASE_NAME) or address)
 
 
 def name_base(folder: Path, name: str, origin: Origin) -> dict[str, Any]:

@@ -167,8 +167,7 @@ class _Sequence:
         if run.comm.local_rank != 0:
             run.comm.get(key)
             return
-        for _ in download_folder(run, done.result_uri, run.result_folder):
-            run.comm.check_stop()
+        download_folder(run, done.result_uri, run.result_folder)
         if run.comm.is_first:
             metrics = f"{done.run_uri}/report/{METRICS_FILE}"
             run.store.download(metrics, run.report_folder / METRICS_FILE)

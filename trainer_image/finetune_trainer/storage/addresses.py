@@ -1,10 +1,14 @@
 """Taking addresses apart."""
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
+
+_HUB = re.compile(r"hf://([^/@]+/[^/@]+)(?:@([^/@]+))?/?(.*)")
 
 
 def scheme_of(uri: str) -> str:
@@ -18,6 +22,28 @@ def split_s3(uri: str) -> tuple[str, str]:
     if not uri.startswith("s3://") or not bucket:
         raise UserError(Reason.INVALID_SPEC, "is no address of the form s3://BUCKET/KEY", where=uri)
     return bucket, key.strip("/")
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """`hf://ORG/NAME[@REVISION][/PATH]`, taken apart."""
+
+    repository: str
+    """ORG/NAME."""
+    revision: str
+    """Commit, tag or branch."""
+    path: str
+    """File in the repository; empty for all of it."""
+
+
+def split_hub(uri: str) -> HubAddress:
+    """The parts of an `hf://` address; without a revision it means the branch main."""
+    match = _HUB.fullmatch(uri)
+    if match is None:
+        raise UserError(
+            Reason.INVALID_SPEC, "is no address of the form hf://ORG/NAME@REVISION", where=uri
+        )
+    return HubAddress(match[1], match[2] or "main", match[3] or "")
 
 
 def file_path(uri: str) -> Path:

@@ -18,21 +18,24 @@ _METADATA_ADDRESSES = frozenset(
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def check_host(url: str, *, allow_loopback: bool) -> None:
+def check_host(url: str, *, allow_loopback: bool, setting: str = "storage.endpoint") -> None:
     """Refuse the host of `url` when it is, or resolves to, a forbidden address.
+
+    Args:
+        setting: what the user changes to name another host.
 
     Raises UserError InvalidSpec, or InfrastructureError StorageUnavailable for a name that
     does not resolve.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    for address in _addresses(host):
+    for address in _addresses(host, setting):
         kind = _forbidden(address, allow_loopback)
         if kind is not None:
             raise UserError(
                 Reason.INVALID_SPEC,
-                f"{host} is {kind}, which jobs may not contact; give the address of an S3 store",
-                where="storage.endpoint",
+                f"{host} is {kind}, which jobs may not contact; give another address",
+                where=setting,
             )
 
 
@@ -50,13 +53,13 @@ def _forbidden(address: IpAddress, allow_loopback: bool) -> str | None:
     return None
 
 
-def _addresses(host: str) -> list[IpAddress]:
+def _addresses(host: str, setting: str) -> list[IpAddress]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise InfrastructureError(
             Reason.STORAGE_UNAVAILABLE,
-            f"the name {host} does not resolve; check storage.endpoint",
-            where="storage.endpoint",
+            f"the name {host} does not resolve; check {setting}",
+            where=setting,
         ) from error
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]

@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,13 +11,16 @@ import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from finetune_api.errors import InfrastructureError
+from finetune_api.reasons import Reason
 from finetune_api.spec import Addressing, Storage
 
 from finetune_trainer.storage.addresses import split_s3
 from finetune_trainer.storage.endpoints import check_host
-from finetune_trainer.storage.files import replacing, too_big
-from finetune_trainer.storage.s3_errors import is_missing_key, missing, missing_bucket, s3_errors
-from finetune_trainer.storage.store import ObjectInfo, PreconditionFailed
+from finetune_trainer.storage.files import too_big
+from finetune_trainer.storage.s3_errors import is_missing_key, missing_bucket, s3_errors
+from finetune_trainer.storage.store import Download, ObjectInfo, PreconditionFailed, Watch
+from finetune_trainer.storage.transfer import CHUNK, THREADS, transfer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,9 +31,11 @@ READ_TIMEOUT = 60
 """Seconds without a byte."""
 ATTEMPTS = 6
 """Of each request, with exponential backoff and jitter between them (botocore's standard mode)."""
-PART_SIZE = 16 * 2**20
-"""Bytes of a part of a big upload or download."""
-PARALLEL_PARTS = 16
+UPLOAD_PART = 16 * 2**20
+"""Bytes of a part of a big upload; some of them are held in memory."""
+DOWNLOAD_PART = 64 * 2**20
+"""Bytes of a part of a big download: each costs a request, none is fetched twice."""
+PARALLEL_UPLOADS = 16
 DEFAULT_REGION = "us-east-1"
 """What S3-compatible stores without regions expect in a signature."""
 
@@ -46,12 +52,16 @@ class S3Store:
     def __init__(self, storage: Storage, *, allow_loopback: bool) -> None:
         self._allow_loopback = allow_loopback
         self._known_buckets: set[str] = set()
-        self._client = _make_client(storage)
-        self._client.meta.events.register("before-send.s3", self._check_request)
+        session = boto3.session.Session()
+        self._client = _make_client(session, storage, attempts=ATTEMPTS)
+        # Parts are tried again by `transfer`, which goes on where an answer broke off.
+        self._parts = _make_client(session, storage, attempts=1)
+        for client in (self._client, self._parts):
+            client.meta.events.register("before-send.s3", self._check_request)
         self._transfer = TransferConfig(
-            multipart_threshold=PART_SIZE,
-            multipart_chunksize=PART_SIZE,
-            max_concurrency=PARALLEL_PARTS,
+            multipart_threshold=UPLOAD_PART,
+            multipart_chunksize=UPLOAD_PART,
+            max_concurrency=PARALLEL_UPLOADS,
             preferred_transfer_client="classic",
         )
 
@@ -75,7 +85,7 @@ class S3Store:
         bucket, key = split_s3(uri)
         with s3_errors(uri):
             answer = self._client.get_object(Bucket=bucket, Key=key)
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 if answer["ContentLength"] > max_bytes:
                     raise too_big(uri, answer["ContentLength"], max_bytes)
                 return body.read(), answer["ETag"]
@@ -91,18 +101,21 @@ class S3Store:
                         uri = f"s3://{bucket}/{item['Key']}"
                         yield ObjectInfo(uri, item["Size"], item["ETag"])
 
-    def download(self, uri: str, path: Path, expected_etag: str | None) -> None:
-        bucket, key = split_s3(uri)
-        found = self.stat(uri)
-        if found is None:
-            raise missing(uri)
-        if expected_etag not in (None, found.etag):
-            raise PreconditionFailed(uri)
-        with s3_errors(uri), replacing(path) as temporary, temporary.open("wb") as target:
-            self._client.download_fileobj(bucket, key, target, Config=self._transfer)
-            target.flush()
-            if temporary.stat().st_size != found.size:
-                raise PreconditionFailed(uri)
+    def download_files(self, downloads: Sequence[Download], watch: Watch | None) -> None:
+        transfer(downloads, self._open_range, part_size=DOWNLOAD_PART, watch=watch)
+
+    @contextmanager
+    def _open_range(self, info: ObjectInfo, begin: int, end: int) -> Iterator[Iterator[bytes]]:
+        bucket, key = split_s3(info.uri)
+        whole = (begin, end) == (0, info.size)
+        asked: dict[str, Any] = {} if whole else {"Range": f"bytes={begin}-{end - 1}"}
+        with s3_errors(info.uri):
+            answer = self._parts.get_object(Bucket=bucket, Key=key, IfMatch=info.etag, **asked)
+            with closing(answer["Body"]) as body:
+                # Not every store looks at If-Match.
+                if answer["ETag"] != info.etag:
+                    raise PreconditionFailed(info.uri)
+                yield body.iter_chunks(CHUNK)
 
     def upload(self, path: Path, uri: str) -> None:
         bucket, key = split_s3(uri)
@@ -111,8 +124,16 @@ class S3Store:
                 source,
                 bucket,
                 key,
+                # The store refuses a part whose bytes have another digest than was sent with it.
                 ExtraArgs={"ChecksumAlgorithm": "SHA256"},
                 Config=self._transfer,
+            )
+        found, size = self.stat(uri), path.stat().st_size
+        if found is None or found.size != size:
+            raise InfrastructureError(
+                Reason.STORAGE_UNAVAILABLE,
+                f"{size} bytes were uploaded and {found.size if found else 'nothing'} lies there",
+                where=uri,
             )
 
     def write(self, uri: str, data: bytes, *, if_match: str | None, if_absent: bool) -> str:
@@ -154,16 +175,16 @@ class S3Store:
         self._known_buckets.add(bucket)
 
 
-def _make_client(storage: Storage) -> "S3Client":
-    return boto3.session.Session().client(
+def _make_client(session: boto3.session.Session, storage: Storage, attempts: int) -> "S3Client":
+    return session.client(
         "s3",
         endpoint_url=storage.endpoint,
         region_name=storage.region or (DEFAULT_REGION if storage.endpoint else None),
         config=Config(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-            max_pool_connections=2 * PARALLEL_PARTS,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            max_pool_connections=max(THREADS, PARALLEL_UPLOADS),
             s3={"addressing_style": _STYLES[storage.addressing]},
             # Checksums are given where we want them; older stores stumble over trailers.
             request_checksum_calculation="when_required",

@@ -1,6 +1,6 @@
 """What a store of objects can do, whatever it is made of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,22 @@ class ObjectInfo:
     """Changes whenever the object is written anew; compare it, do not interpret it."""
 
 
+@dataclass(frozen=True)
+class Download:
+    """An object that is to lie at `path`."""
+
+    info: ObjectInfo
+    """As it was listed; another version is a PreconditionFailed."""
+    path: Path
+    sha256: str | None = None
+    """Digest that its content must have, in hexadecimal, where it is known."""
+
+
+Watch = Callable[[int, int], None]
+"""Told of a download: (bytes done, bytes in all), several times a second, in the thread that
+asked for it. What it raises ends the download within a second."""
+
+
 class Store(Protocol):
     """Objects by address.
 
@@ -49,13 +65,28 @@ class Store(Protocol):
     def list(self, prefix_uri: str) -> Iterator[ObjectInfo]:
         """All objects in the folder `prefix_uri` and its subfolders, in order of address."""
 
-    def download(self, uri: str, path: Path, expected_etag: str | None = None) -> None:
+    def download(
+        self,
+        uri: str,
+        path: Path,
+        expected_etag: str | None = None,
+        *,
+        expected_sha256: str | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         """Copy an object to `path`, which appears complete or not at all.
 
-        Raises PreconditionFailed when the object's etag is not `expected_etag`.
+        Raises PreconditionFailed when the object's etag is not `expected_etag`, its content has
+        not the digest `expected_sha256`, or it changes meanwhile.
         """
 
-    def download_folder(self, uri: str, path: Path) -> None:
+    def download_files(self, downloads: Sequence[Download], watch: Watch | None = None) -> None:
+        """Copy several objects at once; each appears complete or not at all.
+
+        Raises PreconditionFailed as `download` does.
+        """
+
+    def download_folder(self, uri: str, path: Path, watch: Watch | None = None) -> None:
         """Copy all objects of a folder below `path`; an empty folder is StorageNotFound."""
 
     def upload(self, path: Path, uri: str) -> None:

@@ -146,7 +146,7 @@ def test_a_download_of_another_version_leaves_nothing(
     with pytest.raises(PreconditionFailed):
         store.download(uri, tmp_path / "down" / "x", expected_etag=old)
 
-    assert list((tmp_path / "down").iterdir()) == []
+    assert list(tmp_path.glob("down/*")) == []
     store.download(uri, tmp_path / "down" / "x", expected_etag=new)
     assert (tmp_path / "down" / "x").read_bytes() == b"newer"
 
