@@ -94,6 +94,8 @@ class Cluster:
             assert cluster.most_live <= 1, "two live PyTorchJobs of one job"
         finally:
             player.cancel()
+            # Or its request outlives the client, whose connection is then never closed.
+            await asyncio.gather(player, return_exceptions=True)
             for process in cluster._operators:
                 process.kill()
                 process.wait()

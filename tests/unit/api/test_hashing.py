@@ -73,10 +73,10 @@ def two_values(schema: dict[str, Any]) -> tuple[Any, Any]:
         return {"uri": first}, {"uri": second}
     if "enum" in schema:
         return schema["enum"][0], schema["enum"][-1]
-    candidates = {"(s3:": "s3://b/k", "https?": "http://h", "[eE]": "0.5", "(m|k": "1"}
+    candidates = {"(s3:": "s3://b/k", "https?": "http://h", "[eE]": "0.25", "(m|k": "1"}
     for mark, first in candidates.items():
         if mark in schema.get("pattern", ""):
-            return first, first.replace("0.5", "0.25") if first == "0.5" else f"{first}1"
+            return first, "0.125" if first == "0.25" else f"{first}1"
     return "a", "b"
 
 
@@ -86,6 +86,9 @@ NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("data", "train", "format"): {"method": "DPO"},
     ("data", "evaluation", "format"): {"method": "DPO"},
     ("cpt",): {"method": "CPT"},
+    ("dpo",): {"method": "DPO"},
+    ("training", "earlyStopping"): {"training": {"evalEverySteps": 1}},
+    ("checkpoints", "best"): {"training": {"evalEverySteps": 1}, "method": "DPO"},
 }
 """What else a job must say for a field, or any field below it, to be allowed."""
 NOT_ALONE = {("data", "evaluation", "weight"), ("cpt", "replay", "format")}
@@ -97,8 +100,8 @@ def smallest(path: tuple[str, ...]) -> dict[str, Any]:
     spec: dict[str, Any] = document()["spec"]
     for prefix, needed in NEEDS.items():
         if path[: len(prefix)] == prefix:
-            spec["data"].update(needed.get("data", {}))
-            spec["method"] = needed.get("method", spec["method"])
+            for name, value in needed.items():
+                spec[name] = {**spec.get(name, {}), **value} if isinstance(value, dict) else value
     return spec
 
 

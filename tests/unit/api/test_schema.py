@@ -121,5 +121,9 @@ def test_a_block_with_defaults_has_a_default_itself() -> None:
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     for name, block in spec["properties"].items():
         inner = block.get("properties", {})
-        if any("default" in field for field in inner.values()) and name not in spec["required"]:
+        of_one_method = name in {"cpt", "dpo"}
+        if any("default" in f for f in inner.values()) and name not in spec["required"]:
+            if of_one_method:
+                assert "default" not in block, "it would appear in jobs of other methods"
+                continue
             assert block.get("default") == {}, name
