@@ -53,8 +53,9 @@ def _check_start(
     layout = layout_of(with_adapter)
     base = with_adapter.unload()
     if settled.from_ is AdapterFrom.CONTINUE:
-        targets = find_targets(base, adapter.target_modules or list(layout))
-        _check_given(adapter, set(targets.names), start.facts, layout)
+        given = adapter.target_modules
+        targets = set(find_targets(base, given).names) if given else set(layout)
+        _check_given(adapter, targets, start.facts, layout)
     elif settled.type is not AdapterType.NONE:
         new_config(base, settled)
 

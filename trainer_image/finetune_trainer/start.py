@@ -22,6 +22,8 @@ from finetune_trainer.storage.addresses import scheme_of
 
 MAX_HOPS = 8
 """Addresses that are followed before the chain counts as broken."""
+MAX_PARENTS = 32
+"""Jobs of a chain that are remembered."""
 _SCHEMES = ("s3://", "hf://", "file://")
 _SMALL = 2**20
 _MANIFEST_LIMIT = 16 * 2**20
@@ -37,7 +39,7 @@ class Start:
     base_digest: str | None = None
     """What origin.json says that the model's digest is; see `StartRecord.base_digest`."""
     parents: tuple[Parent, ...] = ()
-    """Published jobs on the way, the nearest first."""
+    """Published jobs on the way, the nearest first; at most `MAX_PARENTS`."""
 
 
 class _Kind(Enum):
@@ -61,7 +63,7 @@ def resolve_start(store: Store, uri: str) -> Start:
         seen.append(place)
         match _kind_of(store, place):
             case _Kind.MODEL:
-                return Start(place, adapter_uri, base_digest, tuple(parents))
+                return Start(place, adapter_uri, base_digest, tuple(parents[:MAX_PARENTS]))
             case _Kind.JOB:
                 manifest, parent = _read_manifest(store, place)
                 parents += [parent, *manifest.parents]

@@ -56,15 +56,20 @@ class StartRecord(ApiModel):
 
 
 def find_record(store: Store, uri: str, recipe_hash: str, model_uri: str) -> StartRecord:
-    """What the preparation of this recipe recorded at `uri`; where no preparation ran, what lies
-    behind `model_uri` now."""
+    """What the preparation of this recipe recorded at `uri`; where none did, what lies behind
+    `model_uri` now.
+
+    Raises UserError ModelInvalid when the record is of another recipe: the job was prepared
+    again since, and found something else.
+    """
     if store.stat(uri) is not None:
         try:
             record = StartRecord.model_validate_json(store.read(uri))
-        except ValidationError:
-            record = None
-        if record is not None and record.recipe_hash == recipe_hash:
-            return record
+        except ValidationError as error:
+            raise changed(uri) from error
+        if record.recipe_hash != recipe_hash:
+            raise changed(uri)
+        return record
     start = resolve_start(store, model_uri)
     model = chosen(list_folder(store, start.model_uri), MODEL_FILES)
     adapter: Files = {}

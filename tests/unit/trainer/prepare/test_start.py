@@ -12,7 +12,13 @@ from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
 from finetune_api.spec import Storage
 from finetune_trainer.start import MAX_HOPS, resolve_start
-from finetune_trainer.start_files import StartRecord, checked_files, chosen, weights_digest
+from finetune_trainer.start_files import (
+    StartRecord,
+    checked_files,
+    chosen,
+    find_record,
+    weights_digest,
+)
 from finetune_trainer.start_files import list_folder as listed
 from finetune_trainer.storage import Store, open_store
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -294,6 +300,9 @@ def test_the_trainer_can_tell_that_a_file_changed_since(
     assert record.adapter_uri == adapter.as_uri()
     files = chosen(listed(store, adapter.as_uri()), ("adapter_*",))
     found = checked_files(store, adapter.as_uri(), record.adapter_files)
+    with pytest.raises(UserError, match="changed since the job was prepared"):
+        find_record(store, path.as_uri(), "f" * 64, adapter.as_uri())
+    assert find_record(store, path.as_uri(), record.recipe_hash, "file:///nowhere") == record
     assert [info.uri for info in found] == sorted(info.uri for info in files.values())
     make_different(adapter)
     with pytest.raises(UserError, match="changed since the job was prepared"):
