@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_api.errors import InfrastructureError, UserError
+from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
 
 from finetune_trainer.model_check import folder_digest
@@ -14,6 +14,7 @@ from finetune_trainer.stages.context import Run, node_of_this_rank
 from finetune_trainer.storage import Download, ObjectInfo, PreconditionFailed
 from finetune_trainer.storage.addresses import checked_target, file_path, relative_to, scheme_of
 from finetune_trainer.storage.pool import work_off
+from finetune_trainer.storage.store import changed_meanwhile
 from finetune_trainer.transfer_log import TransferLog
 
 log = logging.getLogger("finetune")
@@ -77,11 +78,7 @@ def download(run: Run, downloads: Sequence[Download]) -> None:
     try:
         run.store.download_files(downloads, watch)
     except PreconditionFailed as error:
-        raise InfrastructureError(
-            Reason.STORAGE_UNAVAILABLE,
-            "changed while it was being fetched, or arrived damaged",
-            where=error.uri,
-        ) from error
+        raise changed_meanwhile(error) from error
 
 
 def is_loaded(name: str) -> bool:
