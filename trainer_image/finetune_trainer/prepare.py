@@ -44,6 +44,7 @@ from finetune_trainer.prepared import (
 )
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
 from finetune_trainer.storage import PreconditionFailed, Store, open_store
+from finetune_trainer.storage.store import changed_meanwhile
 from finetune_trainer.transfer_log import TransferLog
 
 MAX_MESSAGE = 2048
@@ -111,6 +112,8 @@ def prepare_main(run_file: Path) -> int:
         message = _run_file_message(run_file)
     except FineTuneError as error:
         message = _failure_message(error)
+    except PreconditionFailed as error:
+        message = _failure_message(changed_meanwhile(error))
     except Exception as error:  # noqa: BLE001 - the edge where a fault of ours becomes a status
         message = _failure_message(_internal(error))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is known; only telling it is left

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from finetune_api.errors import InfrastructureError
-from finetune_api.reasons import Reason
-
 from finetune_trainer.handover import hand_over
 from finetune_trainer.prepared import Prepared, read_prepared
 from finetune_trainer.stages.context import Run, node_of_this_rank
@@ -16,6 +13,7 @@ from finetune_trainer.start_files import StartRecord, checked_files, find_record
 from finetune_trainer.storage import Download, ObjectInfo, PreconditionFailed
 from finetune_trainer.storage.addresses import checked_target, file_path, relative_to, scheme_of
 from finetune_trainer.storage.pool import work_off
+from finetune_trainer.storage.store import changed_meanwhile
 from finetune_trainer.transfer_log import TransferLog
 
 log = logging.getLogger("finetune")
@@ -110,11 +108,7 @@ def download(run: Run, downloads: Sequence[Download]) -> None:
     try:
         run.store.download_files(downloads, watch)
     except PreconditionFailed as error:
-        raise InfrastructureError(
-            Reason.STORAGE_UNAVAILABLE,
-            "changed while it was being fetched, or arrived damaged",
-            where=error.uri,
-        ) from error
+        raise changed_meanwhile(error) from error
 
 
 def is_loaded(name: str) -> bool:

@@ -68,7 +68,7 @@ class HubStore:
                 "this process may not contact the hub; unset HF_HUB_OFFLINE to read hf://",
                 where="HF_HUB_OFFLINE",
             )
-        self._snapshots: dict[tuple[str, str], _Snapshot] = {}
+        self._snapshots: dict[str, _Snapshot] = {}
         self._endpoint = os.environ.get("HF_ENDPOINT") or None
         self._api = HfApi(endpoint=self._endpoint)
         set_client_factory(partial(_make_client, allow_loopback))
@@ -97,13 +97,13 @@ class HubStore:
 
     def _snapshot(self, uri: str) -> _Snapshot:
         address = split_hub(uri)
-        key = (address.repository, address.revision)
-        if key not in self._snapshots:
-            look_up = partial(self._look_up, address, uri)
-            self._snapshots[key] = retrying(look_up, pause=time.sleep)
-        return self._snapshots[key]
+        base = uri.removesuffix(address.path).rstrip("/")
+        if base not in self._snapshots:
+            look_up = partial(self._look_up, address, base, uri)
+            self._snapshots[base] = retrying(look_up, pause=time.sleep)
+        return self._snapshots[base]
 
-    def _look_up(self, address: HubAddress, uri: str) -> _Snapshot:
+    def _look_up(self, address: HubAddress, base: str, uri: str) -> _Snapshot:
         with hub_errors(uri):
             try:
                 found = self._api.model_info(
@@ -114,7 +114,6 @@ class HubStore:
                 )
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise _incomplete(uri) from error  # no JSON, or not the hub's
-        base = uri.removesuffix(address.path).rstrip("/")
         files = {}
         for each in found.siblings or []:
             etag = each.lfs.sha256 if each.lfs is not None else each.blob_id

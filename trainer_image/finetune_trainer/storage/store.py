@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from finetune_api.errors import InfrastructureError
+from finetune_api.reasons import Reason
+
 DEFAULT_READ_LIMIT = 64 * 2**20
 """Bytes that `Store.read` accepts unless told otherwise: it is for small files."""
 
@@ -15,6 +18,15 @@ class PreconditionFailed(Exception):
     def __init__(self, uri: str) -> None:
         super().__init__(f"{uri} is not what it was expected to be: someone else wrote it")
         self.uri = uri
+
+
+def changed_meanwhile(error: PreconditionFailed) -> InfrastructureError:
+    """What a failed download means to a run: a later attempt may succeed."""
+    return InfrastructureError(
+        Reason.STORAGE_UNAVAILABLE,
+        "changed while it was being fetched, or arrived damaged",
+        where=error.uri,
+    )
 
 
 @dataclass(frozen=True)

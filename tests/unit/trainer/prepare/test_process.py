@@ -11,6 +11,7 @@ from finetune_api.messages import PrepareMessage, decode
 from finetune_api.reasons import Reason
 from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE
 from finetune_trainer import prepare
+from finetune_trainer.storage import PreconditionFailed
 
 from tests.unit.trainer.prepare.conftest import World
 
@@ -78,6 +79,21 @@ def test_an_unforeseen_fault_is_internal_and_shows_no_text_of_rows(
     out = capfd.readouterr()
     assert "in fail" in out.err
     assert ROW_VALUE not in out.out + out.err
+
+
+def test_an_object_that_changes_while_it_is_fetched_is_left_to_the_next_attempt(
+    process: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise PreconditionFailed("s3://bucket/model/config.json")
+
+    monkeypatch.setattr(prepare, "check_model", fail)
+
+    code, message = process()
+
+    assert code == ExitCode.INFRASTRUCTURE
+    assert message.reason is Reason.STORAGE_UNAVAILABLE
+    assert message.where == "s3://bucket/model/config.json"
 
 
 def test_sigterm_ends_it_as_interrupted_and_leaves_no_scratch(

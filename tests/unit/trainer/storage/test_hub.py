@@ -60,6 +60,11 @@ def test_all_files_are_listed_with_digests_that_come_from_their_content(
     assert (found["config.json"].size, found["config.json"].etag) == (2, blob)
 
 
+def test_files_have_addresses_of_the_form_that_was_asked_for(store: Store) -> None:
+    for uri in (MODEL, f"{MODEL}@main", f"{MODEL}@{MAIN}"):
+        assert {info.uri for info in store.list(uri)} == {f"{uri}/{path}" for path in FILES}
+
+
 def test_a_file_is_read_at_the_revision_of_its_address(store: Store) -> None:
     assert store.read(f"{MODEL}/config.json") == b"{}"
     assert store.read(f"{MODEL}/sub folder/x.json") == b"[]"
