@@ -63,7 +63,7 @@ check: $(VENV)/.installed ## Static checks, under two minutes
 
 .PHONY: test-unit
 test-unit: $(VENV)/.installed ## Unit tests
-	$(PYTEST) tests/unit tests/devcluster
+	$(PYTEST) -n 2 --dist loadfile tests/unit tests/devcluster
 
 .PHONY: test-apiserver
 test-apiserver: $(VENV)/.installed ## Tests against a real API server and etcd

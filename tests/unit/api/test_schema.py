@@ -83,7 +83,7 @@ def test_the_vocabulary_gives_bounded_structural_schemas() -> None:
         (Path("docs", REFERENCE_FILE), reference),
         (Path("docs", REASONS_FILE), reasons),
     ],
-    ids=str,
+    ids=["crd", "crd-of-the-chart", "fields", "reasons"],
 )
 def test_generated_files_are_up_to_date(file: Path, made: Any) -> None:
     assert (ROOT / file).read_text(encoding="utf-8") == made(), "run `make generate`"
