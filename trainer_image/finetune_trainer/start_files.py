@@ -55,12 +55,14 @@ class StartRecord(ApiModel):
         )
 
 
-def find_record(store: Store, uri: str, recipe_hash: str, model_uri: str) -> StartRecord:
+def find_record(
+    store: Store, uri: str, recipe_hash: str, model_uri: str, digest: str | None = None
+) -> StartRecord:
     """What the preparation of this recipe recorded at `uri`; where none did, what lies behind
     `model_uri` now.
 
-    Raises UserError ModelInvalid when the record is of another recipe: the job was prepared
-    again since, and found something else.
+    Raises UserError ModelInvalid when the record is of another recipe (the job was prepared
+    again since, and found something else), or when what lies there now has not `digest`.
     """
     if store.stat(uri) is not None:
         try:
@@ -75,6 +77,8 @@ def find_record(store: Store, uri: str, recipe_hash: str, model_uri: str) -> Sta
     adapter: Files = {}
     if start.adapter_uri is not None:
         adapter = chosen(list_folder(store, start.adapter_uri), ADAPTER_FILES)
+    if digest not in (None, start_digest(model, adapter)):
+        raise changed(model_uri)
     return StartRecord.of(start, recipe_hash, model, adapter)
 
 

@@ -109,7 +109,7 @@ def test_a_request_to_stop_does_not_wait_for_a_hub_that_is_away(
 def test_another_model_than_was_prepared_for_is_refused(
     sandbox: Sandbox, hub: Hub, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="not the one that the data was prepared for") as caught:
+    with pytest.raises(UserError, match="changed since the job was prepared") as caught:
         fetch(run_of(sandbox, tmp_path, digest="0" * 64))
 
     assert caught.value.reason is Reason.MODEL_INVALID

@@ -67,11 +67,6 @@ class Run:
         return _prepared(self.file).uri
 
     @property
-    def model_digest(self) -> str | None:
-        """Digest of the model's folder as the preparation saw it, where it told."""
-        return _prepared(self.file).model_digest
-
-    @property
     def hashes(self) -> tuple[str, str]:
         """(recipe hash, data hash)."""
         return self.recipe_hash, self.data_hash

@@ -2,9 +2,10 @@
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from finetune_trainer.handover import hand_over
 from finetune_trainer.prepared import Prepared, read_prepared
@@ -22,6 +23,10 @@ _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf", ".onnx", ".
 """Weights in formats that are never loaded."""
 _COPY_OF_WEIGHTS = "consolidated"
 """Some repositories hold the weights a second time, for another library, under such names."""
+
+_TEMPLATES = "additional_chat_templates/"
+"""The only subfolder of a model that is loaded from."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ def download(run: Run, downloads: Sequence[Download]) -> None:
 
 def is_loaded(name: str) -> bool:
     """Whether anything is loaded from a model's file `name`, a path in the model's folder."""
+    if "/" in name and not name.startswith(_TEMPLATES):
+        return False
     return not name.endswith(_OTHER_WEIGHTS) and not name.startswith(_COPY_OF_WEIGHTS)
 
 
@@ -120,8 +127,10 @@ def _find_start(run: Run) -> StartRecord:
     """What to start from, as rank 0 finds it."""
     found = None
     if run.comm.is_first:
-        uri = run.file.spec.model.uri
-        found = find_record(run.store, run.layout.start, run.recipe_hash, uri).to_wire()
+        file = run.file
+        digest = file.prepared.model_digest if file.prepared else None
+        wanted = (run.layout.start, run.recipe_hash, file.spec.model.uri, digest)
+        found = _ask(run, lambda: find_record(run.store, *wanted)).to_wire()
     return StartRecord.parse_wire(run.comm.share("start", found))
 
 
@@ -139,10 +148,11 @@ def _parts(run: Run, start: StartRecord, merged_uri: str | None) -> dict[str, _P
 
 def _downloads(run: Run, part: _Part) -> list[Download]:
     """What must come to this disk of `part`, which is surely what was recorded."""
-    if part.recorded is None:
+    recorded = part.recorded
+    if recorded is None:
         objects = [] if part.is_here else _listed(run, part.uri)
     else:
-        objects = checked_files(run.store, part.uri, part.recorded)
+        objects = _ask(run, lambda: checked_files(run.store, part.uri, recorded))
     return [] if part.is_here else _wanted(objects, part.uri, part.folder)
 
 
@@ -153,11 +163,16 @@ def _wanted(objects: Iterable[ObjectInfo], uri: str, folder: Path) -> list[Downl
 
 
 def _listed(run: Run, uri: str) -> list[ObjectInfo]:
-    """What lies in a folder. Asked in another thread, since a store that is away may keep it
-    waiting for minutes; this one looks for a request to stop."""
-    found: list[ObjectInfo] = []
-    work_off([lambda _: found.extend(run.store.list(uri))], 1, run.comm.check_stop)
-    return found
+    """What lies in a folder."""
+    return _ask(run, lambda: list(run.store.list(uri)))
+
+
+def _ask(run: Run, question: Callable[[], T]) -> T:
+    """The store's answer. Asked in another thread, since a store that is away may keep it waiting
+    for minutes; this one looks for a request to stop. Raises InterruptedRunError."""
+    answers: list[T] = []
+    work_off([lambda _: answers.append(question())], 1, run.comm.check_stop)
+    return answers[0]
 
 
 def _folder(run: Run, name: str, uri: str) -> Path:
