@@ -36,9 +36,10 @@ def write_card(run: Run, about: About) -> Path:
         *_section("## Before serving it", [f"- {note}" for note in about.notes]),
         "## Data",
         "",
-        "| rows from | licence |",
-        "|---|---|",
-        *(_source_line(source) for source in train_sources(spec)),
+        "| rows from | for | licence |",
+        "|---|---|---|",
+        *(_source_line(source, "training") for source in train_sources(spec)),
+        *(_source_line(source, "measuring") for source in spec.data.evaluation or []),
         "",
         *_measurements(about.evaluation),
     ]
@@ -96,8 +97,8 @@ def _section(title: str, lines: list[str]) -> list[str]:
     return [title, "", *lines, ""] if lines else []
 
 
-def _source_line(source: RowSource) -> str:
-    return f"| `{source.uri}` | {source.license or 'not stated'} |"
+def _source_line(source: RowSource, purpose: str) -> str:
+    return f"| `{source.uri}` | {purpose} | {source.license or 'not stated'} |"
 
 
 def _measurements(evaluation: EvaluationStatus | None) -> list[str]:
