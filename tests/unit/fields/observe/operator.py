@@ -1,0 +1,86 @@
+"""What the operator decides about a job: pure decisions on what it sees."""
+
+from finetune_api.exits import Outcome
+from finetune_api.reasons import Reason
+from finetune_api.spec import FineTuneJobSpec
+from finetune_operator.seen import Finish, PodPhase
+
+from tests.unit.fields.bench import Bench
+from tests.unit.operator.builders import (
+    PUBLISHED_TEXT,
+    START,
+    World,
+    ended,
+    pod_set,
+    told,
+    train_pod,
+)
+
+PASSED = 100.0
+"""Seconds that an observation waits."""
+
+
+def next_step(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """What is done about a new job."""
+    return _decided(_world(spec))
+
+
+def while_training(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """What is done about a job of one pod that trains."""
+    world = World().running()
+    return _decided(world.see(spec=spec))
+
+
+def with_one_pod(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """The phase while one training pod runs."""
+    world = _world(spec).launched()
+    world.see(pod_sets=(pod_set(),), train_pods=(train_pod(phase=PodPhase.RUNNING),)).step()
+    return world.phase
+
+
+def after_a_failure(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """The phase after one counted failure."""
+    world = _world(spec).running()
+    failure = told(Outcome.INTERNAL, Reason.INTERNAL_ERROR)
+    world.see(train_pods=(train_pod(phase=PodPhase.FAILED, terminated=failure),)).step()
+    return world.phase
+
+
+def while_pods_wait(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """The phase after pods waited for `PASSED` seconds."""
+    world = _world(spec).launched().see(pod_sets=(pod_set(),), train_pods=(train_pod(),))
+    world.step()
+    world.wait(PASSED).step()
+    return world.phase
+
+
+def after_running(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """The phase after `PASSED` seconds of training."""
+    world = _world(spec).running().wait(PASSED)
+    world.step()
+    return world.phase
+
+
+def while_pods_end(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """What is done `PASSED` seconds after pods that still stand were asked to end."""
+    world = _world(spec).running()
+    gone = {"deleted_at": START}
+    world.see(pod_sets=(pod_set(**gone),), train_pods=(train_pod(**gone),)).step()
+    return _decided(world.wait(PASSED))
+
+
+def after_the_end(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """What is done `PASSED` seconds after a result was published."""
+    world = _world(spec).running()
+    done = train_pod(phase=PodPhase.SUCCEEDED, terminated=ended(PUBLISHED_TEXT, 0))
+    world.see(train_pods=(done,)).step()
+    return _decided(world.see(pod_sets=(pod_set(finish=Finish.SUCCEEDED),)).wait(PASSED))
+
+
+def _world(spec: FineTuneJobSpec) -> World:
+    return World().see(spec=spec)
+
+
+def _decided(world: World) -> object:
+    decision = world.step()
+    return decision.label, [type(action).__name__ for action in decision.actions], world.phase

@@ -1,0 +1,22 @@
+"""What the operator alone acts on: restarts, suspend and times."""
+
+from tests.unit.fields.entry import Table, effect
+from tests.unit.fields.observe.operator import (
+    PASSED,
+    after_a_failure,
+    after_running,
+    after_the_end,
+    next_step,
+    while_pods_wait,
+    while_training,
+)
+
+AROUND = (int(PASSED / 2), int(PASSED * 2))
+
+OPERATOR: Table = {
+    "restarts.max": effect((0, 1), after_a_failure),
+    "restarts.startDeadlineSeconds": effect(AROUND, while_pods_wait),
+    "suspend": effect((False, True), next_step, while_training),
+    "activeDeadlineSeconds": effect(AROUND, after_running),
+    "ttlSecondsAfterFinished": effect(AROUND, after_the_end),
+}
