@@ -64,8 +64,8 @@ def after_running(_bench: Bench, spec: FineTuneJobSpec) -> object:
 def while_pods_end(_bench: Bench, spec: FineTuneJobSpec) -> object:
     """What is done `PASSED` seconds after pods that still stand were asked to end."""
     world = _world(spec).running()
-    gone = {"deleted_at": START}
-    world.see(pod_sets=(pod_set(**gone),), train_pods=(train_pod(**gone),)).step()
+    pods = train_pod(deleted_at=START)
+    world.see(pod_sets=(pod_set(deleted_at=START),), train_pods=(pods,)).step()
     return _decided(world.wait(PASSED))
 
 

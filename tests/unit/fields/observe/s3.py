@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.httpsession import URLLib3Session
 from finetune_api.spec import FineTuneJobSpec
 from finetune_trainer.storage import open_store
@@ -34,7 +35,7 @@ def _request(spec: FineTuneJobSpec) -> Any:
 
     def send(_session: URLLib3Session, request: Any) -> AWSResponse:
         sent.append(request)
-        return AWSResponse(request.url, 200, {"ETag": '"1"'}, _Empty())
+        return AWSResponse(request.url, 200, HTTPHeaders.from_dict({"ETag": '"1"'}), _Empty())
 
     anywhere = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("192.0.2.1", 0))]
     with (
