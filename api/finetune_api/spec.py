@@ -391,6 +391,15 @@ class Training(ApiModel):
             "give epochs or maxSteps, not both",
             lambda training: training.epochs is None or training.max_steps is None,
         ),
+        Rule(
+            "!has(self.scheduler) || self.scheduler != 'Constant'"
+            " || !has(self.minLearningRateRatio) || double(self.minLearningRateRatio) == 0.0",
+            "with scheduler Constant the learning rate does not fall: remove minLearningRateRatio",
+            lambda training: (
+                training.scheduler is not Scheduler.CONSTANT
+                or float(training.min_learning_rate_ratio) == 0
+            ),
+        ),
     )
 
     epochs: Annotated[DecimalPositive | None, RECIPE] = None

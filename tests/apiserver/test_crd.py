@@ -54,6 +54,10 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
         ({"training": {"learningRate": "0"}}, "must be a decimal string > 0"),
         ({"training": {"learningRat": "2e-4"}}, 'unknown field "spec.training.learningRat"'),
         ({"training": {"epochs": "1", "maxSteps": 3}}, "give epochs or maxSteps, not both"),
+        (
+            {"training": {"scheduler": "Constant", "minLearningRateRatio": "0.1"}},
+            "the learning rate does not fall",
+        ),
         ({"output": {"uri": "file:///tmp/out"}}, "file:// works only in local runs"),
         ({"method": "Magic"}, "Unsupported value"),
         ({"adapter": {"type": "None", "rank": 8}}, "type None trains all weights"),

@@ -36,6 +36,11 @@ def test_the_smallest_job_is_valid() -> None:
             "spec.training: give epochs or maxSteps, not both",
         ),
         (
+            {"training": {"scheduler": "Constant", "minLearningRateRatio": "0.1"}},
+            "spec.training: with scheduler Constant the learning rate does not fall: remove "
+            "minLearningRateRatio",
+        ),
+        (
             {"adapter": {"type": "None", "rank": 8}},
             "spec.adapter: type None trains all weights: "
             "remove rank, alpha, dropout, targetModules, rankPattern and alphaPattern",

@@ -82,18 +82,18 @@ def test_packing_shares_tokens_evenly_among_ranks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "middle", "last"),
+    ("kind", "floor", "middle", "last"),
     [
-        (Scheduler.COSINE, 0.55, 0.1007),
-        (Scheduler.LINEAR, 0.55, 0.109),
-        (Scheduler.CONSTANT, 1.0, 1.0),
+        (Scheduler.COSINE, "0.1", 0.55, 0.1007),
+        (Scheduler.LINEAR, "0.1", 0.55, 0.109),
+        (Scheduler.CONSTANT, "0", 1.0, 1.0),
     ],
 )
 def test_the_rate_rises_then_follows_its_course_to_the_floor(
-    kind: Scheduler, middle: float, last: float
+    kind: Scheduler, floor: str, middle: float, last: float
 ) -> None:
     training = Training(
-        learning_rate="1", scheduler=kind, warmup_ratio="0.2", min_learning_rate_ratio="0.1"
+        learning_rate="1", scheduler=kind, warmup_ratio="0.2", min_learning_rate_ratio=floor
     )
     schedule = Schedule.of(training, 125)
     rates = [schedule.rate(step) for step in range(125)]
