@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.unit.fields.entry import Effect, Table, effect
+from tests.unit.fields.entry import Effect, Refusal, Table, effect
 from tests.unit.fields.observe.operator import while_pods_end, with_one_pod
 from tests.unit.fields.observe.pods import preparation_pod, ranks_of_a_pod, training_pods
 
@@ -17,6 +17,8 @@ def _both(*values: Any, **within: Any) -> Effect:
 WORKERS: Table = {
     "workers.nodes": effect((1, 2), training_pods, with_one_pod),
     "workers.processesPerNode": effect((1, 2), training_pods, ranks_of_a_pod),
+    # Until there is a second strategy, Auto is DDP, and what the field does is to refuse others.
+    "workers.strategy": Refusal("DDP", "FSDP2", "'Auto' or 'DDP'"),
     "workers.resources.requests": effect(RESOURCES, training_pods),
     "workers.resources.limits": effect(RESOURCES, training_pods),
     "preparation.resources.requests": effect(RESOURCES, preparation_pod),
