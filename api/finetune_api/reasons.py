@@ -9,6 +9,7 @@ class Reason(StrEnum):
     # the specification
     ACCEPTED = "Accepted"
     INVALID_SPEC = "InvalidSpec"
+    OPERATOR_OUTDATED = "OperatorOutdated"
     OUTPUT_TAKEN = "OutputTaken"
     # data and model, found on CPUs
     PREPARING = "Preparing"
@@ -51,6 +52,10 @@ class Reason(StrEnum):
 REMEDIES: dict[Reason, str] = {
     Reason.ACCEPTED: "Nothing to do.",
     Reason.INVALID_SPEC: "Change the field that the message names and apply a new job.",
+    Reason.OPERATOR_OUTDATED: (
+        "The CRD is newer than the operator: wait until the chart's upgrade is through, or upgrade "
+        "the operator."
+    ),
     Reason.OUTPUT_TAKEN: (
         "Another recipe is published under this namespace and name: choose another name or "
         "output.uri, or set output.onExisting to Replace."

@@ -35,6 +35,9 @@ class Problem:
     field: str
     """Path of the field at fault, such as `spec.data.train[0].uri`; empty for the document."""
     message: str
+    unknown: bool = False
+    """The field is not known here. The API server refuses those too, so that an object that was
+    stored has been accepted by a newer CRD."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
@@ -101,4 +104,5 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
     for detail in error.errors(include_url=False, include_input=False):
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"])
         message = detail["msg"].removeprefix("Value error, ")
-        yield Problem(path.removeprefix("."), _SENTENCES.get(detail["type"], message))
+        sentence = _SENTENCES.get(detail["type"], message)
+        yield Problem(path.removeprefix("."), sentence, detail["type"] == "extra_forbidden")

@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from finetune_api.children import ROLE_PREPARE, ROLE_TRAIN, prepare_name
-from finetune_api.errors import UserError
 from finetune_api.progress import Progress
 from finetune_api.runfile import JobIdentity
-from finetune_api.spec import FineTuneJobSpec
 from finetune_api.status import FineTuneJobStatus
-from finetune_api.validate import Target, validate
+from finetune_api.validate import Target, examine
 
 from finetune_operator.backends.pytorchjob import PYTORCHJOB
 from finetune_operator.kinds import BATCH_JOBS, PODS, PYTORCHJOBS, Document, Key
@@ -43,14 +41,15 @@ def observe(store: Store, document: Document, situation: Situation, retry_second
     """
     identity = identity_of(document)
     metadata, uid = document["metadata"], identity.uid
-    spec, invalid = _checked(document)
+    job, problems = examine(document, Target.CLUSTER)
     pods = list(_pods(store, uid))
     return Seen(
         identity=identity,
         generation=metadata["generation"],
         deleting="deletionTimestamp" in metadata,
-        spec=spec,
-        invalid=invalid,
+        spec=job.spec if job else None,
+        invalid="; ".join(map(str, problems)),
+        newer=bool(problems) and all(problem.unknown for problem in problems),
         status=FineTuneJobStatus.parse_wire(document.get("status") or {}),
         prepare_job=_prepare_job(store, identity),
         pod_sets=tuple(PYTORCHJOB.observe(found) for found in store.owned(PYTORCHJOBS, uid)),
@@ -61,13 +60,6 @@ def observe(store: Store, document: Document, situation: Situation, retry_second
         obstacle=situation.obstacles.get(uid),
         retry_seconds=retry_seconds,
     )
-
-
-def _checked(document: Document) -> tuple[FineTuneJobSpec | None, str]:
-    try:
-        return validate(document, Target.CLUSTER).spec, ""
-    except UserError as error:
-        return None, error.message
 
 
 def _pods(store: Store, uid: str) -> Iterator[Pod]:

@@ -154,6 +154,8 @@ class Seen:
     obstacle: Obstacle | None = None
     """Why the last creation of a child was refused."""
     retry_seconds: float = 10.0
+    newer: bool = False
+    """The manifest has fields that only a newer operator knows."""
 
     def pod_set(self, incarnation: int) -> PodSet | None:
         """The object that runs an incarnation."""

@@ -2,12 +2,27 @@
 
 from dataclasses import replace
 
-from finetune_api.reasons import Reason
+from finetune_api.reasons import Reason, remedy
 from finetune_api.resolve import effective, resolve
 from finetune_api.status import ConditionType, Phase
 
 from finetune_operator.decide.conditions import Say, failed, is_true, next_status
 from finetune_operator.decide.decision import Decision, Moment
+
+OUTDATED_SECONDS = 60.0
+
+
+def leave_newer(moment: Moment) -> Decision | None:
+    """While a chart is upgraded the new CRD is there before the new operator: its jobs, and the
+    defaults that it puts into running ones, are not for this operator to judge."""
+    if not moment.seen.newer:
+        return None
+    status = moment.status
+    if status.effective is None:
+        words = f"{moment.seen.invalid}. {remedy(Reason.OPERATOR_OUTDATED)}"
+        say = Say(ConditionType.ACCEPTED, None, Reason.OPERATOR_OUTDATED, words)
+        status = next_status(moment, Phase.PENDING, [say])
+    return Decision("outdated", status).within(OUTDATED_SECONDS)
 
 
 def refuse_invalid(moment: Moment) -> Decision | None:

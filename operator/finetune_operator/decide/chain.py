@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from finetune_operator.decide import prepare, success
-from finetune_operator.decide.accept import accepted, refuse_invalid
+from finetune_operator.decide.accept import accepted, leave_newer, refuse_invalid
 from finetune_operator.decide.after_end import clean_up, leave_deleted
 from finetune_operator.decide.deadline import end_at_deadline, seconds_left
 from finetune_operator.decide.decision import Decision, Moment
@@ -12,7 +12,7 @@ from finetune_operator.decide.suspend import suspend
 from finetune_operator.decide.train import train
 from finetune_operator.seen import Seen
 
-BEFORE_ACCEPTANCE = (leave_deleted, clean_up, refuse_invalid)
+BEFORE_ACCEPTANCE = (leave_deleted, clean_up, leave_newer, refuse_invalid)
 IN_LIFE = (
     success.take_result,
     end_at_deadline,

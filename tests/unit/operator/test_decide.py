@@ -79,6 +79,20 @@ def test_an_invalid_spec_fails_with_the_rule_it_breaks() -> None:
     assert "file://" in world.message("Failed")
 
 
+def test_fields_of_a_newer_crd_are_left_to_a_newer_operator() -> None:
+    unknown: dict[str, Any] = {"spec": None, "newer": True, "invalid": "spec.new: unknown field"}
+    world = World().see(**unknown)
+    world.step()
+    assert world.phase is Phase.PENDING
+    assert world.condition("Accepted") == ("Unknown", "OperatorOutdated")
+    assert "spec.new" in world.message("Accepted")
+    running = World().running()
+    before = running.status
+    running.see(**unknown).step()
+    assert running.status == before
+    assert kinds(running) == []
+
+
 def test_a_job_being_deleted_is_left_alone() -> None:
     world = World().running()
     before = world.status
