@@ -2,6 +2,7 @@
 
 import copy
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,8 @@ from tests.cluster.harness import (
     wait_until,
 )
 
-NAMESPACE = "t-bad-input"
+NAMESPACE = f"t-bad-input-{uuid.uuid4().hex[:8]}"
+"""A new one each time: jobs of an earlier run that broke off would be taken for these."""
 GOOD_ROW = {"instruction": "What is X?", "context": "", "response": "X is a part."}
 
 
