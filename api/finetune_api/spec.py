@@ -31,6 +31,7 @@ from finetune_api.fields import (
     quantity_value,
     wire_name,
 )
+from finetune_api.trl_rules import trl_rules
 
 Uri = Annotated[
     str,
@@ -360,6 +361,13 @@ class Precision(StrEnum):
     FP32 = "FP32"
 
 
+class TrainingEngine(StrEnum):
+    """What does the optimizer steps."""
+
+    NATIVE = "Native"
+    TRL = "TRL"
+
+
 class LossOn(StrEnum):
     """Which tokens of a row are learnt."""
 
@@ -444,6 +452,9 @@ class Training(ApiModel):
     """Seed of everything random."""
     max_skipped_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 10
     """Steps with a loss or gradient that is not finite before the run gives up."""
+    engine: Annotated[TrainingEngine, RECIPE] = TrainingEngine.NATIVE
+    """Native, or TRL to compare with: TRL's trainer of the method (SFT, DPO) does the steps on the
+    same tokens in the same order, in one process, without packing and without checkpoints."""
 
 
 class DpoLoss(StrEnum):
@@ -753,6 +764,7 @@ class FineTuneJobSpec(ApiModel):
             "with adapter.type None the result is a whole model already: remove output.merged",
             lambda spec: not spec.output.merged or spec.adapter.type is not AdapterType.NONE,
         ),
+        *trl_rules(Checkpoints()),
     )
 
     method: Annotated[Method, RECIPE]

@@ -14,6 +14,7 @@ from tests.apiserver.play import job_document
 
 ROWS = {"uri": "s3://data/rows.jsonl"}
 REPLAY = {"uri": "s3://data/general.jsonl", "share": "0.5"}
+TRL = {"engine": "TRL", "packing": False}
 
 
 @pytest.fixture
@@ -87,6 +88,27 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
             "replay rows are documents",
         ),
         ({"method": "CPT", "training": {"lossOn": "All"}}, "lossOn belongs to method SFT"),
+        ({"method": "CPT", "training": TRL}, "TRL trains SFT and DPO only"),
+        ({"training": {"engine": "TRL"}}, "write packing: false"),
+        ({"training": {**TRL, "evalEverySteps": 5}}, "remove evalEverySteps"),
+        ({"training": TRL, "checkpoints": {"everySteps": 5}}, "remove checkpoints"),
+        ({"training": TRL, "checkpoints": {"everyMinutes": 5}}, "remove checkpoints"),
+        ({"training": TRL, "checkpoints": {"keep": 5}}, "remove checkpoints"),
+        (
+            {"training": TRL, "output": {"uri": "s3://b/out", "retain": "Checkpoints"}},
+            "write output.retain: Adapter",
+        ),
+        ({"training": TRL, "workers": {"nodes": 2}}, "write 1 for workers.nodes"),
+        ({"training": TRL, "workers": {"processesPerNode": 2}}, "write 1 for workers.nodes"),
+        ({"method": "DPO", "training": TRL, "dpo": {"loss": "IPO"}}, "write another dpo.loss"),
+        (
+            {"method": "DPO", "training": TRL, "dpo": {"labelSmoothing": "0.1"}},
+            "passes label smoothing over",
+        ),
+        (
+            {"method": "DPO", "training": TRL, "adapter": {"dropout": "0.1"}},
+            "trains DPO without dropout",
+        ),
     ],
 )
 def test_a_wrong_field_is_refused_with_a_sentence(
@@ -102,6 +124,8 @@ def test_a_wrong_field_is_refused_with_a_sentence(
         {"method": "CPT", "cpt": {"replay": [REPLAY, {**REPLAY, "share": "0.45"}]}},
         {"method": "DPO", "data": {"train": [{**ROWS, "format": "Preference"}]}},
         {"training": {"lossOn": "LastTurn"}},
+        {"training": TRL, "adapter": {"dropout": "0.1"}},
+        {"method": "DPO", "training": TRL, "dpo": {"loss": "Hinge", "labelSmoothing": "0.0"}},
     ],
 )
 def test_methods_and_mixtures_are_accepted(

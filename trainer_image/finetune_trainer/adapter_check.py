@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.resolve import settle
+from finetune_api.resolve import filled_in, settle
 from finetune_api.spec import Adapter, AdapterFrom, AdapterType
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -18,7 +18,7 @@ from finetune_trainer.engine.adapters import (
     layout_of,
     new_config,
 )
-from finetune_trainer.engine.targets import find_targets, values_by_layer
+from finetune_trainer.engine.targets import TARGETS, find_targets, output_head, values_by_layer
 from finetune_trainer.model_check import CheckedAdapter, CheckedModel
 
 
@@ -43,6 +43,26 @@ def shown(settled: Adapter, model: CheckedModel) -> Adapter:
     facts = model.adapter.facts
     update = {"type": facts.type, "rank": facts.rank, "alpha": int(facts.alpha)}
     return settled.model_copy(update=update)
+
+
+def check_head_is_bare(settled: Adapter, model: CheckedModel) -> None:
+    """Raise UserError InvalidSpec when the output head would carry the adapter: TRL computes
+    log-probabilities from the head's own weights."""
+    if settled.type is AdapterType.NONE:
+        return
+    base = _weightless(model)
+    head = output_head(base)
+    if settled.from_ is AdapterFrom.CONTINUE and model.adapter is not None:
+        layers = list(layout_of(adapter_on(base, model.adapter.folder, dropout=0.0)))
+    else:
+        layers = find_targets(base, filled_in(settled).target_modules or []).names
+    if head in layers:
+        raise UserError(
+            Reason.INVALID_SPEC,
+            f"training.engine TRL passes an adapter on the output head ({head}) over: train other "
+            "layers, or write Native",
+            where=TARGETS,
+        )
 
 
 def _check_start(

@@ -23,11 +23,11 @@ from finetune_api.layout import JobLayout
 from finetune_api.messages import PrepareMessage, encode
 from finetune_api.reasons import Reason
 from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE, RunFile
-from finetune_api.spec import Adapter, FineTuneJobSpec, RowSource
+from finetune_api.spec import Adapter, FineTuneJobSpec, RowSource, TrainingEngine
 from finetune_api.status import DataStatus, OutputStatus, PreparedStatus
 from pydantic import ValidationError
 
-from finetune_trainer.adapter_check import settle_adapter, shown
+from finetune_trainer.adapter_check import check_head_is_bare, settle_adapter, shown
 from finetune_trainer.data.corpus import CorpusReader, LocalSource, Say
 from finetune_trainer.data.making import LocalSources, Splits, counted, read_splits
 from finetune_trainer.data.rendering import Rendering
@@ -197,6 +197,8 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
     say(f"checking the model {spec.model.uri}")
     model = check_model(store, spec.model.uri, folder / "model", spec.training.sequence_length)
     adapter = settle_adapter(spec.adapter, model)
+    if spec.training.engine is TrainingEngine.TRL:
+        check_head_is_bare(adapter, model)
     rendering = Rendering(model.tokenizer, spec)
     sources = LocalSources(
         train=_fetch(store, spec.data.train, folder / "train", say),

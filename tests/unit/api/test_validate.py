@@ -141,6 +141,85 @@ def test_data_that_the_method_would_not_use_is_refused(spec: dict[str, Any], tol
     assert problems(document(**spec)) == [told]
 
 
+TRL: dict[str, Any] = {"engine": "TRL", "packing": False}
+TO: dict[str, Any] = {"uri": "s3://artifacts/team-a"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"method": "CPT"}, "trains SFT and DPO only: write Native"),
+        (
+            {"training": {"engine": "TRL"}},
+            "pads rows and does not pack them: write packing: false",
+        ),
+        (
+            {"training": {**TRL, "evalEverySteps": 5}},
+            "measures held-out rows before and after training only: remove evalEverySteps and "
+            "earlyStopping",
+        ),
+        *(
+            (
+                {"checkpoints": wish},
+                "saves no checkpoints, so that an interrupted run starts again: remove checkpoints",
+            )
+            for wish in ({"everySteps": 5}, {"everyMinutes": 5}, {"keep": 5})
+        ),
+        (
+            {"output": {**TO, "retain": "Checkpoints"}},
+            "has no checkpoints to keep: write output.retain: Adapter",
+        ),
+        *(
+            (
+                {"workers": workers},
+                "runs in one process: write 1 for workers.nodes and workers.processesPerNode",
+            )
+            for workers in ({"nodes": 2}, {"processesPerNode": 2})
+        ),
+        (
+            {"method": "DPO", "dpo": {"loss": "IPO"}},
+            "divides IPO by the completions' lengths, which its paper does not: write another "
+            "dpo.loss, or Native",
+        ),
+        (
+            {"method": "DPO", "dpo": {"labelSmoothing": "0.1"}},
+            'passes label smoothing over: write dpo.labelSmoothing: "0", or Native',
+        ),
+        (
+            {"method": "DPO", "adapter": {"dropout": "0.1"}},
+            'trains DPO without dropout: write adapter.dropout: "0"',
+        ),
+    ],
+)
+def test_what_trl_would_not_honour_is_refused_and_our_engine_takes_it(
+    spec: dict[str, Any], told: str
+) -> None:
+    spec = {"training": TRL, **spec}
+    assert problems(document(**spec)) == [f"spec: training.engine TRL {told}"]
+    assert problems(document(**spec | {"training": spec["training"] | {"engine": "Native"}})) == []
+
+
+def test_a_best_step_and_an_early_end_are_refused_with_trl() -> None:
+    training = {**TRL, "evalEverySteps": 5, "earlyStopping": {"patience": 2}}
+    (told,) = problems(document(training=training, checkpoints={"best": {}}))
+    assert "remove evalEverySteps and earlyStopping" in told
+    assert "remove checkpoints" in told
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"adapter": {"dropout": "0.1"}},
+        {"data": {"train": [{**ROWS, "weight": "2"}, ROWS], "mixing": "Interleave"}},
+        {"training": {**TRL, "minLearningRateRatio": "0.1", "microBatchTokens": 512}},
+        {"method": "DPO", "dpo": {"loss": "Hinge", "sftWeight": "0.5", "labelSmoothing": "0.0"}},
+        {"adapter": {"type": "None"}, "checkpoints": {"everyMinutes": 10}},
+    ],
+)
+def test_trl_takes_what_it_can_honour(spec: dict[str, Any]) -> None:
+    assert problems(document(**{"training": TRL, **spec})) == []
+
+
 def test_sources_are_mixed_by_weights_and_replayed_by_shares() -> None:
     mixed = {"train": [{**ROWS, "weight": "2"}, ROWS], "mixing": "Interleave"}
     stop = {"mixingStop": "AllExhausted"}

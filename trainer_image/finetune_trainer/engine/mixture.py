@@ -1,4 +1,4 @@
-"""How much of each train source an epoch reads, as the spec asks for it."""
+"""How much of each train source an epoch reads, and in which steps, as the spec asks for it."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,22 @@ from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
 from finetune_api.spec import FineTuneJobSpec, Mixing, MixingStop, RowSource
 
-from finetune_trainer.engine.plan import Mixture
-from finetune_trainer.prepared import PreparedMetadata, PreparedSplit
+from finetune_trainer.engine.plan import Mixture, Plan
+from finetune_trainer.prepared import Prepared, PreparedMetadata, PreparedSplit
 
 MAX_LAPS = 1000
 """Times that an epoch may read one source; beyond this a weight is a slip of the pen."""
+
+
+def plan_of(spec: FineTuneJobSpec, prepared: Prepared) -> Plan:
+    """The steps of a resolved spec over its prepared data; raises what `mixture_of` does."""
+    return Plan.make(
+        mixture=mixture_of(spec, prepared.metadata, prepared.train),
+        batch=spec.training.global_batch_size,
+        seed=spec.training.seed,
+        epochs=spec.training.epochs,
+        max_steps=spec.training.max_steps,
+    )
 
 
 def mixture_of(spec: FineTuneJobSpec, metadata: PreparedMetadata, split: PreparedSplit) -> Mixture:

@@ -37,7 +37,7 @@ def find_targets(base: Any, entries: list[str]) -> Targets:
     Raises UserError InvalidSpec for an entry that matches no linear layer of `base`, and for the
     output head of a model whose embeddings are tied to it.
     """
-    linear, head = linear_layers(base), _output_head(base)
+    linear, head = linear_layers(base), output_head(base)
     matched = {entry: _matching(entry, linear, head) for entry in entries}
     unknown = [entry for entry, names in matched.items() if not names]
     if unknown:
@@ -123,7 +123,7 @@ def _matching(entry: str, names: list[str], head: str | None) -> list[str]:
     return [name for name in names if name == entry or name.endswith(f".{entry}")]
 
 
-def _output_head(base: Any) -> str | None:
+def output_head(base: Any) -> str | None:
     """Full name of the layer that makes logits."""
     head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
     return next((name for name, part in base.named_modules() if part is head), None)

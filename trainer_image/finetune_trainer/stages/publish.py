@@ -27,7 +27,7 @@ from finetune_trainer.start_files import list_folder, weights_digest
 from finetune_trainer.version import TRAINER_VERSION
 
 _WEIGHTS = ".safetensors"
-_LIBRARIES = ("torch", "transformers", "peft", "safetensors", "numpy")
+_LIBRARIES = ("torch", "transformers", "peft", "trl", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)

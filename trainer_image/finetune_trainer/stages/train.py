@@ -5,9 +5,8 @@ import time
 from pathlib import Path
 
 import torch
-from finetune_api.errors import UserError
 from finetune_api.progress import Stage
-from finetune_api.reasons import Reason
+from finetune_api.spec import TrainingEngine
 
 from finetune_trainer.checkpoint.find import Wanted, at_step, newest
 from finetune_trainer.checkpoint.header import METRICS_FILE, CheckpointHeader, Evaluated
@@ -15,14 +14,14 @@ from finetune_trainer.checkpoint.state import capture, fits, restore, restore_pa
 from finetune_trainer.checkpoint.write import CheckpointWriter, Snapshot
 from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.interrupt import interrupted
-from finetune_trainer.engine.mixture import mixture_of
-from finetune_trainer.engine.plan import Plan
+from finetune_trainer.engine.mixture import plan_of
 from finetune_trainer.engine.scoring import measure_split
 from finetune_trainer.engine.settings import StopRequestedError
 from finetune_trainer.engine.step import Engine, Rows
 from finetune_trainer.methods import objective_of
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
+from finetune_trainer.stages.divergence import check_divergence
 from finetune_trainer.stages.markers import Marker, write_marker
 from finetune_trainer.stages.metrics import MetricsLog
 from finetune_trainer.stages.reference import reference_logprobs
@@ -43,17 +42,10 @@ class Training:
         self.prepared = prepared
         self._held_out_reference = reference.get("evaluation")
         self._objective = objective_of(spec)
-        plan = Plan.make(
-            mixture=mixture_of(spec, prepared.metadata, prepared.train),
-            batch=spec.training.global_batch_size,
-            seed=spec.training.seed,
-            epochs=spec.training.epochs,
-            max_steps=spec.training.max_steps,
-        )
         self.engine = Engine.make(
             run.comm,
             model,
-            Rows(prepared.train, plan, reference.get("train")),
+            Rows(prepared.train, plan_of(spec, prepared), reference.get("train")),
             objective=self._objective,
             training=spec.training,
             micro_batch_tokens=run.micro_batch_tokens,
@@ -101,7 +93,11 @@ class Training:
         """
         while not self.is_over:
             self._step()
-            self._check_divergence()
+            check_divergence(
+                self.run.file.spec.training,
+                steps=self.engine.step,
+                skipped=self.engine.step - self.engine.applied,
+            )
             improved = self._evaluate() if self._evaluation_is_due() else False
             if self._writer is not None and (improved or self._is_due(self._writer)):
                 self._save(self._writer)
@@ -165,18 +161,6 @@ class Training:
         best = self._selection.best(self._evaluations)
         is_best = best is not None and best.step == step
         return self._selection.publishes_best and is_best and not self.engine.finished
-
-    def _check_divergence(self) -> None:
-        skipped = self.engine.step - self.engine.applied
-        limit = self.run.file.spec.training.max_skipped_steps
-        if skipped > limit:
-            raise UserError(
-                Reason.DIVERGED,
-                f"the loss or a gradient was not finite in {skipped} of {self.engine.step} steps "
-                f"(training.maxSkippedSteps is {limit}): lower training.learningRate, or look for "
-                "broken rows",
-                where=f"step {self.engine.step}",
-            )
 
     def _is_due(self, writer: CheckpointWriter) -> bool:
         """Whether to save after this step; the last needs no checkpoint, as the result follows."""
@@ -249,6 +233,26 @@ def train(
         handed_over: folder of the tokenizer and what else goes along with the result.
         uris: on rank 0, addresses of what earlier incarnations left.
     """
+    if run.file.spec.training.engine is TrainingEngine.TRL:
+        # Imported here: it takes seconds.
+        from finetune_trainer.stages.train_trl import train_with_trl
+
+        run.enter(Stage.TRAINING)
+        steps = train_with_trl(run, model, prepared, handed_over)
+    else:
+        steps = _train_natively(run, model, prepared, uris)
+    round_to_published(run, model)
+    if not run.comm.is_first:
+        return None
+    save_result(run, model, prepared, handed_over)
+    upload_folder(run, run.result_folder, run.result_uri)
+    upload_folder(run, run.report_folder, run.here.report)
+    return write_marker(run, Stage.TRAINING, steps=steps, result_uri=run.result_uri)
+
+
+def _train_natively(run: Run, model: torch.nn.Module, prepared: Prepared, uris: list[str]) -> int:
+    """Train `model` with our engine, in place, to the parameters that are published; the number
+    of steps. Collective."""
     reference: dict[str, Float32] = {}
     if objective_of(run.file.spec).needs_reference:
         splits = {"train": prepared.train, "evaluation": prepared.evaluation}
@@ -259,13 +263,7 @@ def train(
     training.run_to_end()
     steps = training.engine.step
     training.take_best(uris)
-    round_to_published(run, model)
-    if not run.comm.is_first:
-        return None
-    save_result(run, model, prepared, handed_over)
-    upload_folder(run, run.result_folder, run.result_uri)
-    upload_folder(run, run.report_folder, run.here.report)
-    return write_marker(run, Stage.TRAINING, steps=steps, result_uri=run.result_uri)
+    return steps
 
 
 def upload_folder(run: Run, folder: Path, uri: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from finetune_api.errors import UserError
@@ -91,6 +92,22 @@ def last_step(bench: Bench, spec: FineTuneJobSpec) -> object:
     training = begin(bench, spec)
     training.run_to_end()
     return training.engine.step
+
+
+def passes_of_trl(bench: Bench, spec: FineTuneJobSpec) -> object:
+    """Forward passes that TRL's trainer made for the published result."""
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    passes = []
+    step = SFTTrainer.training_step
+
+    def counted(trainer: Any, *args: Any, **rest: Any) -> Any:
+        passes.append(trainer.state.global_step)
+        return step(trainer, *args, **rest)
+
+    with patch.object(SFTTrainer, "training_step", counted):
+        run_to_end(bench, spec)
+    return passes
 
 
 def kept_checkpoints(bench: Bench, spec: FineTuneJobSpec) -> object:

@@ -20,6 +20,7 @@ from tests.unit.fields.observe.stages import (
     first_checkpoint,
     last_step,
     measured,
+    passes_of_trl,
 )
 
 ANY_LENGTH = {"train": [{"uri": f"{SHARED}/questions.jsonl"}], "checks": {"maxTooLongShare": "1"}}
@@ -47,6 +48,7 @@ TRAINING: Table = {
     "training.earlyStopping.patience": effect((1, 3), last_step, training=GAINS_NOTHING),
     "training.seed": effect((1, 2), held_out_rows, units_read, first_weights),
     "training.maxSkippedSteps": effect((0, 1), steps_until_given_up),
+    "training.engine": effect(("Native", "TRL"), passes_of_trl, training={"packing": False}),
 }
 EVALUATION: Table = {
     "evaluation.enabled": effect((True, False), measured, evaluation={"maxNewTokens": 1}),

@@ -240,6 +240,31 @@ def test_layers_that_the_model_does_not_have_are_named_before_training(world: Wo
     assert "no adapter to Merge" in refused(world, world.model, adapter={"from": "Merge"}).message
 
 
+TRL = {"engine": "TRL", "packing": False, "sequenceLength": 512}
+
+
+def test_an_adapter_on_the_head_is_refused_with_trl(world: World) -> None:
+    wish = {"targetModules": ["q_proj", "lm_head"]}
+    error = refused(world, world.model, adapter=wish, training=TRL)
+    assert error.reason is Reason.INVALID_SPEC
+    assert error.where == "spec.adapter.targetModules"
+    assert "(lm_head) over: train other layers, or write Native" in error.message
+    assert prepare(world, world.model, adapter=wish).prepared is not None
+    assert prepare(world, world.model, adapter={"type": "None"}, training=TRL).prepared
+
+
+def test_a_continued_adapter_on_the_head_is_refused_with_trl(
+    world: World, adapter: Path, tmp_path: Path
+) -> None:
+    assert prepare(world, adapter, training=TRL).prepared is not None
+    base = tmp_path / "base"
+    LlamaForCausalLM(LlamaConfig(**{**CONFIG, "num_key_value_heads": 4})).save_pretrained(base)
+    name, layers = world.model.as_uri(), ["q_proj", "lm_head"]
+    on_head = make_adapter(base, tmp_path / "on-head", name, target_modules=layers)
+    assert "(lm_head) over" in refused(world, on_head, training=TRL).message
+    assert prepare(world, on_head).prepared is not None
+
+
 def test_the_settings_of_a_continued_adapter_are_told(world: World, adapter: Path) -> None:
     message = prepare(world, adapter)
     assert message.adapter is not None

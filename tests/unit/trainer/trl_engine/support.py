@@ -1,0 +1,61 @@
+"""Rows that a model can learn, and jobs that TRL trains on them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from finetune_trainer.prepared import PreparedSplit
+
+from tests.unit.trainer.engine_support import VOCABULARY, Sandbox, make_prepared
+from tests.unit.trainer.test_adapter_runs import Ran, run_job
+
+TRL: dict[str, Any] = {"engine": "TRL", "packing": False}
+LORA = {"type": "LoRA", "rank": 4}
+
+
+def counting(rows: int, *, seed: int, pairs: bool = False) -> PreparedSplit:
+    """Rows that count up by one, 4 to 20 tokens long; the rejected row of a pair stays where it
+    began. The first two tokens are the prompt."""
+    rng = np.random.default_rng(seed)
+    tokens: list[list[int]] = []
+    for _ in range(rows):
+        first = int(rng.integers(4, VOCABULARY - 20))
+        tokens.append(list(range(first, first + int(rng.integers(4, 21)))))
+        if pairs:
+            tokens.append([first, first + 1, *[first] * int(rng.integers(2, 18))])
+    lengths = np.array([len(row) for row in tokens], np.int64)
+    count = len(tokens)
+    return PreparedSplit(
+        tokens=np.concatenate(tokens).astype(np.int32),
+        row_offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        span_starts=np.full(count, 2, np.int32),
+        span_ends=lengths.astype(np.int32),
+        span_offsets=np.arange(count + 1, dtype=np.int64),
+        source_rows=np.arange(1, count + 1, dtype=np.int64),
+        source_files=np.zeros(count, np.int32),
+        group_ids=np.arange(count, dtype=np.int64),
+        unit_offsets=np.arange(0, count + 1, 2 if pairs else 1, dtype=np.int64),
+    )
+
+
+def make_sandbox(root: Path, *, pairs: bool = False) -> Sandbox:
+    """A sandbox with 42 units of such rows, and 8 held-out ones."""
+    sandbox = Sandbox.make(root)
+    train = counting(42, seed=1, pairs=pairs)
+    make_prepared(root / "prepared", train, counting(8, seed=9, pairs=pairs))
+    return sandbox
+
+
+def run_trl(sandbox: Sandbox, name: str, adapter: dict[str, Any], *start: Path, **spec: Any) -> Ran:
+    """Run a job of TRL in this process; `training` may be given in part."""
+    training = {"gradientCheckpointing": False, "maxSteps": 3} | spec.pop("training", {})
+    if "epochs" in training:
+        del training["maxSteps"]
+    return run_job(sandbox, name, adapter, *start, training=training | TRL, **spec)
+
+
+def steps_of(ran: Ran) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl."""
+    text = (ran.run / "report/metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]

@@ -1,0 +1,188 @@
+"""TRL's trainers, fed with our batches, in our order, at our learning rates."""
+
+import copy
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from finetune_api.spec import DpoLoss, FineTuneJobSpec, Method, Precision
+from transformers import PrinterCallback, Trainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from finetune_trainer.engine.model import computing
+from finetune_trainer.engine.optimizer import make_optimizer, set_rate
+from finetune_trainer.engine.plan import Plan
+from finetune_trainer.engine.schedule import Schedule
+from finetune_trainer.prepared import PreparedSplit
+from finetune_trainer.trl_engine.batches import dpo_batch, sft_batch
+from finetune_trainer.trl_engine.kernels import compile_only_where_possible
+from finetune_trainer.trl_engine.order import StepBatches, StepLoader, units_per_pass
+from finetune_trainer.trl_engine.watch import StepWatch
+
+_LOSSES = {DpoLoss.SIGMOID: "sigmoid", DpoLoss.HINGE: "hinge"}
+
+
+class _Ours(Trainer):  # type: ignore[misc]
+    """What both trainers leave to this project."""
+
+    def __init__(
+        self, loader: StepLoader, watch: StepWatch, precision: Precision, **rest: Any
+    ) -> None:
+        self._loader = loader
+        self._watch = watch
+        self._precision = precision
+        super().__init__(callbacks=[watch], **rest)
+        self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> StepLoader:
+        return self._loader
+
+    def compute_loss_context_manager(self) -> AbstractContextManager[Any]:
+        return computing(self._precision, self.args.device)
+
+    def get_batch_samples(self, *args: Any) -> Any:
+        batches, labels = super().get_batch_samples(*args)
+        self._watch.begin_step(batches)
+        return batches, labels
+
+    def training_step(self, *args: Any, **rest: Any) -> torch.Tensor:
+        self._watch.before_pass()
+        loss: torch.Tensor = super().training_step(*args, **rest)
+        self._watch.after_pass(loss)
+        return loss
+
+    def _send_telemetry(self) -> None:
+        """Tell nobody."""
+
+
+class _Sft(_Ours, SFTTrainer):  # type: ignore[misc]
+    """Its loss is the mean over the label tokens of the step already."""
+
+
+class _Dpo(_Ours, DPOTrainer):  # type: ignore[misc]
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        """The rows are tokens already."""
+        return dataset
+
+    def get_batch_samples(self, *args: Any) -> Any:
+        batches, labels = super().get_batch_samples(*args)
+        self._rows = sum(len(batch["input_ids"]) for batch in batches)
+        return batches, labels
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **rest: Any) -> torch.Tensor:
+        """The mean over the pairs of the step, where TRL takes the mean of its passes' means:
+        passes of a step may differ by a pair."""
+        mean: torch.Tensor = super().compute_loss(model, inputs, *args, **rest)
+        share: float = len(inputs["input_ids"]) / self._rows
+        passes: int = self.current_gradient_accumulation_steps
+        return mean * (share * passes)
+
+
+def make_trainer(
+    spec: FineTuneJobSpec,
+    model: Any,
+    split: PreparedSplit,
+    plan: Plan,
+    *,
+    tokens_per_pass: int,
+    tokenizer: Any,
+    folder: Path,
+    watch: StepWatch,
+) -> Any:
+    """The trainer of a resolved spec, ready to train `model` in place, from rows of `split`.
+
+    Args:
+        tokens_per_pass: most tokens of one forward pass, padding included.
+        folder: scratch; nothing of use is written there.
+    """
+    compile_only_where_possible()
+    is_dpo = spec.method is Method.DPO
+    batches = StepBatches(plan, units_per_pass(split, tokens_per_pass))
+    options = _common(spec, plan, batches, folder, on_cpu=_device_of(model).type == "cpu")
+    loader = StepLoader(split, batches, dpo_batch if is_dpo else sft_batch)
+    parts = {
+        "loader": loader,
+        "watch": watch,
+        "precision": spec.training.precision,
+        "model": model,
+        "data_collator": loader.collate_fn,
+        # TRL wants a data set to look at; batches come from the loader.
+        "train_dataset": Dataset.from_dict({"unit": np.arange(split.units)}),
+        "processing_class": tokenizer,
+        "optimizers": _optimizer(spec, model, plan),
+    }
+    if is_dpo:
+        return _Dpo(args=_dpo(spec, options), ref_model=_reference(model), **parts)
+    unprepared = {"skip_prepare_dataset": True}
+    return _Sft(args=SFTConfig(**options, dataset_kwargs=unprepared, packing=False), **parts)
+
+
+def _common(
+    spec: FineTuneJobSpec, plan: Plan, batches: StepBatches, folder: Path, *, on_cpu: bool
+) -> dict[str, Any]:
+    """Options of either trainer. Precision, order, rates, decay and gradient checkpointing are
+    not among them: trainer, loader, optimizer and model bring them."""
+    return {
+        "output_dir": str(folder),
+        "max_steps": plan.total_steps,
+        "gradient_accumulation_steps": batches.passes_in_step,
+        "max_grad_norm": float(spec.training.max_grad_norm),
+        "seed": spec.training.seed,
+        "max_length": None,
+        "router_aux_loss_coef": 0.0,
+        "bf16": False,
+        "activation_checkpointing": False,
+        # TRL switches what the model has off and on again, around the reference's passes.
+        "activation_checkpointing_kwargs": {"use_reentrant": False},
+        "use_cpu": on_cpu,
+        "remove_unused_columns": False,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "push_to_hub": False,
+    }
+
+
+def _dpo(spec: FineTuneJobSpec, options: dict[str, Any]) -> DPOConfig:
+    assert spec.dpo is not None, "resolve() fills it in"
+    sft_weight = float(spec.dpo.sft_weight)
+    losses, weights = [_LOSSES[spec.dpo.loss]], [1.0]
+    if sft_weight:
+        losses, weights = [*losses, "sft"], [*weights, sft_weight]
+    return DPOConfig(**options, beta=float(spec.dpo.beta), loss_type=losses, loss_weights=weights)
+
+
+def _reference(model: Any) -> Any:
+    """The model that training starts from: a frozen copy of full weights. Of an adapter TRL makes
+    a frozen copy itself, new or not."""
+    if hasattr(model, "peft_config"):
+        return None
+    return copy.deepcopy(model).requires_grad_(requires_grad=False).eval()
+
+
+def _optimizer(
+    spec: FineTuneJobSpec, model: Any, plan: Plan
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Our optimizer at the rates of our schedule: Transformers' warm-up begins with a step of
+    rate 0."""
+    schedule = Schedule.of(spec.training, plan.total_steps)
+    optimizer = make_optimizer(model, spec.training)
+    set_rate(optimizer, schedule.peak)
+    rates = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: schedule.rate(step) / schedule.peak
+    )
+    return optimizer, rates
+
+
+def _device_of(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
