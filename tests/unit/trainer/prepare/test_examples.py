@@ -19,6 +19,7 @@ def source(name: str, **options: Any) -> dict[str, Any]:
     ("method", "train", "unit"),
     [
         ("SFT", source("quickstart/data/handbook.jsonl"), Unit.ROW),
+        ("SFT", source("sft/data/support.jsonl"), Unit.ROW),
         ("CPT", source("cpt/data/manual.jsonl", template="{{ title }}\n{{ text }}"), Unit.BLOCK),
         ("DPO", source("dpo/data/preferences.jsonl"), Unit.PAIR),
     ],
