@@ -76,7 +76,7 @@ def make_base_model() -> Path:
 
 
 def fill_buckets(model: Path) -> None:
-    """Upload what job.yaml names and remove what an earlier quickstart published."""
+    """Upload the base, the rows of all examples, and remove what an earlier quickstart left."""
     client = boto3.client(
         "s3",
         endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"],
@@ -87,7 +87,7 @@ def fill_buckets(model: Path) -> None:
         client.create_bucket(Bucket=bucket)
     for file in sorted(model.iterdir()):
         client.upload_file(str(file), "models", f"handbook-base/{file.name}")
-    for file in sorted((HERE / "data").glob("handbook*.jsonl")):
+    for file in sorted(HERE.parent.glob("*/data/*.jsonl")):
         client.upload_file(str(file), "data", file.name)
     pages = client.get_paginator("list_objects_v2").paginate(
         Bucket="artifacts", Prefix=RESULT_PREFIX
