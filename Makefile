@@ -71,7 +71,7 @@ test-apiserver: $(VENV)/.installed ## Tests against a real API server and etcd
 
 .PHONY: test-cluster
 test-cluster: cluster ## Tests on the dev cluster: real pods, real S3, real training
-	$(PYTEST) tests/cluster --long=sample --seed=$(SEED)
+	$(PYTEST) tests/cluster --timeout=600 --long=sample --seed=$(SEED)
 
 .PHONY: test
 test: check test-unit test-apiserver test-cluster ## Everything but the long tables, of which a seeded sample
@@ -79,7 +79,7 @@ test: check test-unit test-apiserver test-cluster ## Everything but the long tab
 .PHONY: test-full
 test-full: check test-unit cluster ## Everything, the long tables too
 	$(PYTEST) tests/apiserver --long=all --seed=$(SEED)
-	$(PYTEST) tests/cluster --long=all --seed=$(SEED)
+	$(PYTEST) tests/cluster --timeout=600 --long=all --seed=$(SEED)
 
 .PHONY: clean
 clean: ## End the dev cluster and remove what was built here
