@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.ports import free_ports
 from tests.cluster.harness import Job, items, kubectl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +44,7 @@ def _operator(namespace: str, log: Path, crash_at: str | None) -> subprocess.Pop
         "FINETUNE_TRAINER_IMAGE": "docker.io/finetune-operator/trainer:dev",
         "FINETUNE_NAMESPACES": namespace,
         "FINETUNE_LEADER_ELECTION": "false",
-        "FINETUNE_HEALTH_PORT": "0",
+        "FINETUNE_HEALTH_PORT": str(free_ports(1)[0]),
         "POD_NAMESPACE": SYSTEM_NAMESPACE,
         "POD_NAME": "crash-test",
         "FINETUNE_CRASH_AT": crash_at or "",

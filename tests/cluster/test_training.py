@@ -13,6 +13,7 @@ from tests.cluster.harness import Document, Job, NotYetError, apply, items, wait
 TRAINING_SECONDS = 240
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT 0.21's
 def test_a_job_on_two_pods_publishes_an_adapter_that_lowers_held_out_loss(
     submit: Callable[..., Job],
     job_document: Callable[..., Document],
