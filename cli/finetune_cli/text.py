@@ -54,7 +54,8 @@ def progress_numbers(progress: Progress) -> str:
 
 
 def evaluation_lines(evaluation: EvaluationStatus | None) -> Iterator[str]:
-    """The held-out cross entropy and one answer, before and after."""
+    """The held-out cross entropy, of pairs how many are ranked rightly too, and one answer, before
+    and after."""
     if evaluation is None:
         return
     before, after = evaluation.before, evaluation.after
@@ -62,6 +63,11 @@ def evaluation_lines(evaluation: EvaluationStatus | None) -> Iterator[str]:
         yield (
             "held-out cross entropy: "
             f"{_entropy(before)} before, {_entropy(after)} after (nats per token)"
+        )
+    if before and after and before.preference_accuracy and after.preference_accuracy:
+        yield (
+            "held-out pairs ranked rightly: "
+            f"{before.preference_accuracy} before, {after.preference_accuracy} after (share)"
         )
     if evaluation.question:
         yield f"question: {_one_line(evaluation.question)}"
