@@ -20,6 +20,7 @@ from finetune_operator.kinds import Document, Kind
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
 PAGE_SIZE = 500
+CLOSING_SECONDS = 0.1
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -183,6 +184,8 @@ async def connect(kubeconfig: str | None = None) -> AsyncIterator[Client]:
     )
     async with session:
         yield Client(configuration, session)
+    # aiohttp only begins to close its TLS connections; a loop that ends now would leave them open.
+    await asyncio.sleep(CLOSING_SECONDS)
 
 
 def _tls(configuration: Any) -> ssl.SSLContext:

@@ -66,6 +66,7 @@ def entropies(ended: Ended) -> tuple[float, float]:
     return float(evaluation.before.cross_entropy), float(evaluation.after.cross_entropy)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT 0.21's
 def test_sft_publishes_an_adapter_that_learnt(rows: Sandbox) -> None:
     ended = launched(rows, "sft")
     before, after = entropies(ended)
@@ -81,6 +82,7 @@ def test_sft_publishes_an_adapter_that_learnt(rows: Sandbox) -> None:
     assert lines[-1]["epoch"] == 4
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT 0.21's
 def test_dpo_publishes_an_adapter_that_prefers_what_was_chosen(pairs: Sandbox) -> None:
     ended = launched(pairs, "dpo", method="DPO", dpo={"sftWeight": "1"})
     before, after = entropies(ended)
