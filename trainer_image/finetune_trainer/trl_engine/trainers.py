@@ -66,22 +66,30 @@ class _Sft(_Ours, SFTTrainer):  # type: ignore[misc]
 
 
 class _Dpo(_Ours, DPOTrainer):  # type: ignore[misc]
+    """TRL takes the mean of its passes' means, and passes of a step may differ by a pair: here
+    what is minimised and told is the mean over the pairs of the step."""
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         """The rows are tokens already."""
         return dataset
 
     def get_batch_samples(self, *args: Any) -> Any:
         batches, labels = super().get_batch_samples(*args)
-        self._rows = sum(len(batch["input_ids"]) for batch in batches)
+        self._rows = [len(batch["input_ids"]) for batch in batches]
         return batches, labels
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **rest: Any) -> torch.Tensor:
-        """The mean over the pairs of the step, where TRL takes the mean of its passes' means:
-        passes of a step may differ by a pair."""
         mean: torch.Tensor = super().compute_loss(model, inputs, *args, **rest)
-        share: float = len(inputs["input_ids"]) / self._rows
+        share: float = len(inputs["input_ids"]) / sum(self._rows)
         passes: int = self.current_gradient_accumulation_steps
         return mean * (share * passes)
+
+    def log(self, *args: Any, **rest: Any) -> None:
+        told = self._metrics["train"]
+        for name, each in told.items():
+            if len(each) == len(self._rows):
+                told[name] = [float(np.average(each, weights=self._rows))]
+        super().log(*args, **rest)
 
 
 def make_trainer(

@@ -18,7 +18,7 @@ _OUR_NAMES = {
     "rewards/chosen": dpo.CHOSEN,
     "rewards/rejected": dpo.REJECTED,
 }
-"""TRL's name -> ours, of what both tell. TRL averages over forward passes."""
+"""TRL's name -> ours, of what both tell."""
 AfterStep = Callable[[int, StepResult, float], None]
 """Gets (steps done, what the last one gave, its seconds)."""
 
