@@ -10,7 +10,7 @@ from finetune_api.status import FineTuneJobStatus
 from finetune_api.validate import Target, examine
 
 from finetune_operator.backends.pytorchjob import PYTORCHJOB
-from finetune_operator.kinds import BATCH_JOBS, PODS, PYTORCHJOBS, Document, Key
+from finetune_operator.kinds import BATCH_JOBS, PODS, PYTORCHJOBS, Document
 from finetune_operator.seen import Obstacle, Pod, PrepareJob, Seen
 from finetune_operator.store import Store
 from finetune_operator.views import view_pod, view_prepare_job
@@ -72,8 +72,3 @@ def _prepare_job(store: Store, identity: JobIdentity) -> PrepareJob | None:
         if document["metadata"]["name"] == prepare_name(identity):
             return view_prepare_job(document)
     return None
-
-
-def key_of(identity: JobIdentity) -> Key:
-    """The job's key in store and queue."""
-    return identity.namespace, identity.name

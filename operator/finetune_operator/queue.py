@@ -71,11 +71,6 @@ class WorkQueue:
         heapq.heappush(self._delayed, (due, next(self._order), key))
         self._wake.set()
 
-    def forget(self, key: Key) -> None:
-        """Drop what is remembered of a key that no longer exists."""
-        self._failures.pop(key, None)
-        self._due.pop(key, None)
-
     async def run(self, workers: int) -> None:
         """Work until cancelled."""
         slots = asyncio.Semaphore(workers)

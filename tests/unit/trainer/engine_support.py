@@ -24,6 +24,7 @@ from finetune_trainer.prepared import (
     write_prepared,
 )
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 VOCABULARY = 128
@@ -52,6 +53,20 @@ def make_split(lengths: list[int], *, seed: int = 0, rows_per_unit: int = 1) -> 
 def mixed_lengths(rows: int, *, seed: int = 1) -> list[int]:
     """Row lengths from 4 to 30."""
     return [int(n) for n in np.random.default_rng(seed).integers(4, 31, rows)]
+
+
+def cross_entropy(model: Any, split: PreparedSplit) -> float:
+    """Mean over the label tokens, row by row and without the engine."""
+    total, labels = 0.0, 0
+    for index in range(len(split)):
+        tokens, spans = split.row(index)
+        start, end = spans[0].tolist()
+        ids = torch.tensor(tokens.astype("int64"))[None]
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0, start - 1 : end - 1]
+        total += float(functional.cross_entropy(logits, ids[0, start:end], reduction="sum"))
+        labels += end - start
+    return total / labels
 
 
 def make_model(folder: Path) -> Path:

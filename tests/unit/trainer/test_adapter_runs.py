@@ -20,15 +20,13 @@ from finetune_api.runfile import RunFile
 from finetune_api.spec import Storage
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.interrupt import interrupted
-from finetune_trainer.prepared import PreparedSplit
 from finetune_trainer.stages import merging, publish, sequence
 from finetune_trainer.stages.context import Known, open_run
 from finetune_trainer.stages.sequence import run_stages
 from finetune_trainer.start_files import find_record
 from finetune_trainer.storage import Store, open_store
-from torch.nn import functional
 
-from tests.unit.trainer.engine_support import Sandbox, make_split, mixed_lengths
+from tests.unit.trainer.engine_support import Sandbox, cross_entropy, make_split, mixed_lengths
 
 TRAIN, HELD_OUT = make_split(mixed_lengths(40)), make_split(mixed_lengths(8), seed=9)
 WHOLE = {"maxSteps": 3, "globalBatchSize": 40, "gradientCheckpointing": False, "warmupRatio": "0"}
@@ -119,20 +117,6 @@ def loaded_by_the_card(run: Path) -> list[Any]:
             assert names["tokenizer"]("w5")["input_ids"] == [5]
             models.append(names["model"].eval())
     return models
-
-
-def cross_entropy(model: Any, split: PreparedSplit) -> float:
-    """Mean over the label tokens, row by row and without the engine."""
-    total, labels = 0.0, 0
-    for index in range(len(split)):
-        tokens, spans = split.row(index)
-        start, end = spans[0].tolist()
-        ids = torch.tensor(tokens.astype("int64"))[None]
-        with torch.no_grad():
-            logits = model(input_ids=ids).logits[0, start - 1 : end - 1]
-        total += float(functional.cross_entropy(logits, ids[0, start:end], reduction="sum"))
-        labels += end - start
-    return total / labels
 
 
 def losses(ran: Ran) -> list[float]:

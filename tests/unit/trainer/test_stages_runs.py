@@ -17,10 +17,15 @@ import torch
 from finetune_api.exits import ExitCode
 from finetune_api.manifest import Manifest
 from peft import PeftModel
-from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.unit.trainer.engine_support import Ended, Sandbox, make_split, mixed_lengths
+from tests.unit.trainer.engine_support import (
+    Ended,
+    Sandbox,
+    cross_entropy,
+    make_split,
+    mixed_lengths,
+)
 
 NO_DROPOUT = {"rank": 4, "alpha": 8, "dropout": "0"}
 LONG = {"epochs": "24", "gradientCheckpointing": False}
@@ -106,20 +111,11 @@ def test_the_adapter_loads_elsewhere_and_gives_the_evaluated_cross_entropy(
     base = AutoModelForCausalLM.from_pretrained(sandbox.root / "model", dtype=torch.float32)
     model = PeftModel.from_pretrained(base, folder).eval()
     AutoTokenizer.from_pretrained(folder)
-    split = make_split(mixed_lengths(8), seed=9)
-    total, labels = 0.0, 0
-    for index in range(len(split)):
-        tokens, spans = split.row(index)
-        start, end = spans[0].tolist()
-        ids = torch.tensor(tokens.astype("int64"))[None]
-        with torch.no_grad():
-            logits = model(input_ids=ids).logits[0, start - 1 : end - 1]
-        total += float(functional.cross_entropy(logits, ids[0, start:end], reduction="sum"))
-        labels += end - start
+    measured = cross_entropy(model, make_split(mixed_lengths(8), seed=9))
     evaluation = whole.message.evaluation
     assert evaluation is not None
     assert evaluation.after is not None
-    assert float(evaluation.after.cross_entropy) == pytest.approx(total / labels, abs=2e-5)
+    assert float(evaluation.after.cross_entropy) == pytest.approx(measured, abs=2e-5)
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,6 @@ class CheckpointHeader(ApiModel):
     files: list[ManifestFile]
     """Paths relative to the checkpoint's folder."""
 
-    @property
-    def skipped_steps(self) -> int:
-        """Steps whose loss or gradient was not finite."""
-        return self.step - self.applied_steps
-
 
 def file_record(folder: Path, path: str) -> ManifestFile:
     """Size and SHA-256 of `folder`/`path`."""

@@ -13,8 +13,8 @@ from finetune_api.reasons import Reason
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tests.unit.trainer.engine_support import Ended, Sandbox
-from tests.unit.trainer.test_adapter_runs import cross_entropy, loaded_by_the_card, path_of
+from tests.unit.trainer.engine_support import Ended, Sandbox, cross_entropy
+from tests.unit.trainer.test_adapter_runs import loaded_by_the_card, path_of
 from tests.unit.trainer.test_stages_runs import end_at
 from tests.unit.trainer.trl_engine.support import (
     LORA,
