@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster import binaries, client, cluster, commands, external, node, parts, s3
+from devcluster import binaries, cluster, commands, external, node, parts, s3
 from devcluster.errors import Refusal
 from devcluster.paths import Layout
 from devcluster.versions import PROGRAMS
@@ -34,12 +34,13 @@ def status(layout: Layout) -> bool:
         raise Refusal("Some programs are not built yet: run `python -m devcluster up`.")
     rows = part_rows(layout, programs)
     print(table(rows))
+    print(f"S3 at {s3.ENDPOINT}, its keys by `python -m devcluster env`")
     print(f"images on disk: {used(layout) / 1024**3:.1f} GiB in {layout.home}")
     return all(row.healthy for row in rows)
 
 
 def part_rows(layout: Layout, programs: dict[str, Path]) -> list[Row]:
-    """One row per part, and the questions that concern several of them."""
+    """One row per part, and one for what they make up: a node that takes pods."""
     described = cluster.describe(layout, programs)
     rows = []
     for name, part in cluster.parts(described).items():
@@ -48,16 +49,7 @@ def part_rows(layout: Layout, programs: dict[str, Path]) -> list[Row]:
         log = "" if healthy else f"see {parts.log_file(layout, name)}"
         rows.append(Row(name, identity.pid if identity else None, healthy, log))
     ready = ("--for=condition=Ready=true", f"node/{node.NAME}", "--timeout=2s")
-    asked: Sequence[tuple[str, Callable[[], bool]]] = (
-        (f"node {node.NAME}", lambda: described.kubectl.succeeds("wait", *ready)),
-        (f"S3 {s3.ENDPOINT}", lambda: client.accepts(*_host_and_port(s3.ENDPOINT))),
-    )
-    return rows + [Row(name, None, question()) for name, question in asked]
-
-
-def _host_and_port(url: str) -> tuple[str, int]:
-    host, _, port = url.removeprefix("http://").partition(":")
-    return host, int(port)
+    return [*rows, Row(f"node {node.NAME}", None, described.kubectl.succeeds("wait", *ready))]
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -94,6 +94,7 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
             say(f"already prepared: {inputs.status.uri}")
         else:
             metadata = _make(run, layout, inputs, Path(folder), store, say)
+    _check_evaluations_have_rows(run.spec, metadata.counts)
     counts = _counts_of(run.spec, metadata)
     return PrepareMessage(
         outcome=Outcome.DONE,
@@ -278,6 +279,17 @@ def _read(
     if problem is not None:
         raise _refuse(reader, inputs, problem, store, layout)
     return splits
+
+
+def _check_evaluations_have_rows(spec: FineTuneJobSpec, counts: DataStatus) -> None:
+    if spec.training.eval_every_steps is not None and not counts.evaluation_rows:
+        raise UserError(
+            Reason.INVALID_DATA,
+            f"evaluations are asked for, and of {counts.rows} training rows none is held out: "
+            "name evaluation rows (data.evaluation), raise data.evaluationFraction, "
+            "or remove training.evalEverySteps",
+            where="spec.training.evalEverySteps",
+        )
 
 
 def _counts_of(spec: FineTuneJobSpec, metadata: PreparedMetadata) -> DataStatus:

@@ -1,6 +1,7 @@
 """Turns units of tokens into the tensors of one forward pass."""
 
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ class MicroBatch:
     """float32 [N]; log-probability of each row's labels under the reference model."""
     attention_mask: torch.Tensor | None
     """int64 [B, T], 1 on tokens; None when packed: position_ids alone separate the rows."""
+    row_bounds: torch.Tensor | None
+    """int32 [N + 1]; 0 and the end of each row of a pack, None when padded."""
     rows: int
     """N; 0 in a dummy, which has two tokens and no label."""
     units: int
@@ -118,8 +121,13 @@ def _assemble(parts: list[tuple[Int64, Int64]], *, packing: bool) -> MicroBatch:
         label_rows=torch.from_numpy(row_of.ravel()[positions]),
         reference=None,
         attention_mask=None if packing else torch.from_numpy(mask),
+        row_bounds=_bounds(lengths) if packing else None,
         rows=len(parts),
         units=0,
         tokens=sum(lengths),
         labels=len(positions),
     )
+
+
+def _bounds(lengths: list[int]) -> torch.Tensor:
+    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)

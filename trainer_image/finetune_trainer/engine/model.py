@@ -12,6 +12,7 @@ from finetune_api.reasons import Reason
 from finetune_api.spec import Adapter, AdapterType, Precision, Training
 from transformers import AutoModelForCausalLM
 
+from finetune_trainer.engine import attention
 from finetune_trainer.engine.adapters import new_adapter, trained_adapter
 
 
@@ -47,6 +48,8 @@ def load_model(
     full = settings.adapter.type is AdapterType.NONE
     base = load_base(folder, torch.float32 if full else compute_dtype(settings.precision))
     base.config.use_cache = False
+    if device.type == "cpu" and base.is_backend_compatible():
+        base.set_attn_implementation(attention.NAME)
     model: torch.nn.Module = base
     if adapter_folder is not None:
         model = trained_adapter(base, adapter_folder, float(settings.adapter.dropout or 0))

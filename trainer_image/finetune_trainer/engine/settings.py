@@ -37,7 +37,6 @@ class StepSettings:
 
 def chosen_micro_batch(longest_unit: int, device: torch.device) -> int:
     """Tokens of a forward pass where the job names none: room for the longest unit, and enough
-    to keep an accelerator busy; attention masks of longer packs cost more than they save on a
-    CPU."""
+    to keep the device busy."""
     usual = MICRO_BATCH_TOKENS_CPU if device.type == "cpu" else MICRO_BATCH_TOKENS_ACCELERATOR
     return max(longest_unit, usual)

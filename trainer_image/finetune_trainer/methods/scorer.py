@@ -25,7 +25,9 @@ class LabelScorer:
     def __init__(self, model: torch.nn.Module, *, full_logits: int = FULL_LOGITS) -> None:
         self.model = model
         self._base = base_of(model)
-        self._keeps = "logits_to_keep" in inspect.signature(self._base.forward).parameters
+        takes = inspect.signature(self._base.forward).parameters
+        self._keeps = "logits_to_keep" in takes
+        self._takes_bounds = any(each.kind is each.VAR_KEYWORD for each in takes.values())
         self._full_logits = full_logits
         self._head_is_plain: bool | None = None
 
@@ -55,9 +57,9 @@ class LabelScorer:
     def label_logits(self, batch: MicroBatch) -> torch.Tensor:
         """Logits at the positions that predict a label: [L, vocabulary]."""
         if batch.attention_mask is None and self._keeps:
-            output = self.model(**_inputs(batch), logits_to_keep=batch.label_positions)
+            output = self.model(**self._inputs(batch), logits_to_keep=batch.label_positions)
             return torch.as_tensor(output.logits[0])
-        logits = self.model(**_inputs(batch)).logits
+        logits = self.model(**self._inputs(batch)).logits
         return torch.as_tensor(logits.flatten(0, 1)[batch.label_positions])
 
     def _in_chunks(self, batch: MicroBatch) -> bool:
@@ -72,10 +74,21 @@ class LabelScorer:
 
     def _before_head(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(hidden states [L, H], the head's weight [V, H], targets [L])."""
-        output = self._base.get_decoder()(**_inputs(batch))
+        output = self._base.get_decoder()(**self._inputs(batch))
         hidden = output.last_hidden_state.flatten(0, 1)[batch.label_positions]
         targets = batch.targets.flatten()[batch.label_positions]
         return hidden, self._base.get_output_embeddings().weight, targets
+
+    def _inputs(self, batch: MicroBatch) -> dict[str, Any]:
+        inputs = {
+            "input_ids": batch.input_ids,
+            "position_ids": batch.position_ids,
+            "attention_mask": batch.attention_mask,
+            "use_cache": False,
+        }
+        if self._takes_bounds and batch.row_bounds is not None:
+            inputs["cu_seq_lens_q"] = batch.row_bounds
+        return inputs
 
     @torch.no_grad()
     def _probe(self, head: torch.nn.Linear) -> bool:
@@ -95,12 +108,3 @@ class LabelScorer:
 def base_of(model: Any) -> Any:
     """The Transformers model inside a PEFT model, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _inputs(batch: MicroBatch) -> dict[str, Any]:
-    return {
-        "input_ids": batch.input_ids,
-        "position_ids": batch.position_ids,
-        "attention_mask": batch.attention_mask,
-        "use_cache": False,
-    }

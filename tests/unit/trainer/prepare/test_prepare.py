@@ -180,3 +180,15 @@ def test_scratch_space_is_left_empty(world: World) -> None:
     world.prepare()
 
     assert list((world.root / "work").iterdir()) == []
+
+
+def test_evaluations_without_rows_to_evaluate_on_are_refused(world: World) -> None:
+    world.rows("rows.jsonl", good_rows(4))
+    training = {"sequenceLength": 512, "evalEverySteps": 1}
+
+    for _ in range(2):  # the second time the tokens are there already
+        with pytest.raises(UserError) as caught:
+            world.prepare(training=training)
+
+        assert caught.value.where == "spec.training.evalEverySteps"
+        assert "of 4 training rows none is held out: name evaluation rows" in caught.value.message
