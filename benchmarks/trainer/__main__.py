@@ -1,51 +1,78 @@
-"""`python -m benchmarks.trainer [sft|dpo] [--rounds N] [--rows N]`: Markdown on standard output."""
+"""Training beside others: `python -m benchmarks.trainer [WORK ...]` prints Markdown.
+
+WORK is any of cpt, sft, dpo, start, checkpoints; all of them if none is named.
+"""
 
 import argparse
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 
-from benchmarks.alternate import Contestant, alternate, machine, table
-from benchmarks.trainer import contestants
-from benchmarks.trainer.workload import make_workload
+from benchmarks.alternate import alternate, machine, table
+from benchmarks.trainer import checkpoints, contestants, start
+from benchmarks.trainer.workload import make_blocks, make_rows
 
 OURS = "this engine"
+LOOP = "plain PyTorch loop, packed"
+RATE = "label tokens/s"
 
 
 def main() -> None:
     """Run the asked-for comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", nargs="*", choices=["sft", "dpo", []], default=["sft", "dpo"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    works: dict[str, Callable[[int], str]] = {
+        "cpt": _cpt,
+        "sft": _sft,
+        "dpo": _dpo,
+        "start": start.compare,
+        "checkpoints": checkpoints.compare,
+    }
+    parser.add_argument("work", nargs="*", metavar="WORK", help="what to measure")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=256, help="rows of SFT; DPO takes half as many")
     options = parser.parse_args()
+    if unknown := set(options.work) - set(works):
+        parser.error(f"no such work: {', '.join(sorted(unknown))}; there are {', '.join(works)}")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.simplefilter("ignore")
-    if "sft" in options.work:
-        work = make_workload(options.rows, pairs=False)
-        ours: Mapping[str, Contestant] = {
-            OURS: partial(contestants.engine, work),
-            "plain PyTorch loop, packed": partial(contestants.loop, work),
-            "TRL SFTTrainer as it comes": partial(contestants.trl_sft, work, packing=False),
-            "TRL SFTTrainer, packing": partial(contestants.trl_sft, work, packing=True),
-        }
-        bars = {
-            "plain PyTorch loop, packed": ">= 0.95",
-            "TRL SFTTrainer as it comes": ">= 2.0",
-            "TRL SFTTrainer, packing": ">= 1.3",
-        }
-        print(table("SFT", "label tokens/s", alternate(ours, options.rounds), OURS, bars))
-    if "dpo" in options.work:
-        work = make_workload(options.rows // 2, pairs=True)
-        ours = {
-            OURS: partial(contestants.engine, work),
-            "TRL DPOTrainer as it comes": partial(contestants.trl_dpo, work),
-        }
-        bars = {"TRL DPOTrainer as it comes": ">= 2.0"}
-        title = "DPO, reference pass included"
-        print(table(title, "label tokens/s", alternate(ours, options.rounds), OURS, bars))
+    for name in options.work or works:
+        print(works[name](options.rounds), flush=True)
     print(f"\n{machine()}")
+
+
+def _cpt(rounds: int) -> str:
+    work = make_blocks(48)
+    outcome = alternate(
+        {OURS: partial(contestants.engine, work), LOOP: partial(contestants.loop, work)}, rounds
+    )
+    return table("CPT, blocks of 512 tokens", RATE, outcome, OURS, {LOOP: ">= 0.95"})
+
+
+def _sft(rounds: int) -> str:
+    work = make_rows(128, pairs=False)
+    as_it_comes, packing = "TRL SFTTrainer as it comes", "TRL SFTTrainer, packing"
+    outcome = alternate(
+        {
+            OURS: partial(contestants.engine, work),
+            LOOP: partial(contestants.loop, work),
+            as_it_comes: partial(contestants.trl_sft, work, packing=False),
+            packing: partial(contestants.trl_sft, work, packing=True),
+        },
+        rounds,
+    )
+    bars = {LOOP: ">= 0.95", as_it_comes: ">= 2.0", packing: ">= 1.3"}
+    return table("SFT, rows of mixed length", RATE, outcome, OURS, bars)
+
+
+def _dpo(rounds: int) -> str:
+    work = make_rows(64, pairs=True)
+    trl = "TRL DPOTrainer as it comes"
+    outcome = alternate(
+        {OURS: partial(contestants.engine, work), trl: partial(contestants.trl_dpo, work)}, rounds
+    )
+    return table("DPO, reference pass included", RATE, outcome, OURS, {trl: ">= 2.0"})
 
 
 if __name__ == "__main__":

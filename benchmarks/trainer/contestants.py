@@ -60,6 +60,18 @@ def engine(work: Workload) -> float:
     return work.label_tokens / seconds
 
 
+def endless_engine(work: Workload, batch: int) -> Engine:
+    """An SFT engine that has steps enough for any measurement."""
+    split = split_of(work)
+    model = load_model(work.model, ModelSettings.of(ADAPTER, TRAINING), CPU)
+    plan = Plan.make(
+        mixture=Mixture.concat(split.units), batch=batch, seed=0, epochs="1000", max_steps=None
+    )
+    return Engine.make(
+        Comm.alone(), model, Rows(split, plan), objective=sft.OBJECTIVE, training=TRAINING
+    )
+
+
 def loop(work: Workload) -> float:
     """Label tokens in a second of a loop over packed rows, laid out beforehand."""
     split = split_of(work)

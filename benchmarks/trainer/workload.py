@@ -22,6 +22,7 @@ class Workload:
 
     model: Path
     prompts: list[list[int]]
+    """Empty ones for documents."""
     completions: list[list[int]]
     """One for each prompt; of pairs the chosen one."""
     rejected: list[list[int]]
@@ -33,10 +34,15 @@ class Workload:
         return sum(map(len, self.completions + self.rejected))
 
 
-def make_workload(rows: int, *, pairs: bool, seed: int = 0) -> Workload:
+def make_blocks(blocks: int, seed: int = 0) -> Workload:
+    """`blocks` blocks of text of LONGEST tokens, as CPT cuts them."""
+    rng = np.random.default_rng(seed)
+    texts = rng.integers(4, VOCABULARY, (blocks, LONGEST)).tolist()
+    return Workload(_model_folder(), [[] for _ in texts], texts, [])
+
+
+def make_rows(rows: int, *, pairs: bool, seed: int = 0) -> Workload:
     """`rows` rows or pairs whose lengths are log-normal, as those of instruction data are."""
-    folder = Path(tempfile.mkdtemp(prefix="benchmark-model-"))
-    _save_model(folder)
     rng = np.random.default_rng(seed)
 
     def ids(mean: float, most: int) -> list[int]:
@@ -46,7 +52,7 @@ def make_workload(rows: int, *, pairs: bool, seed: int = 0) -> Workload:
     prompts = [ids(3.6, LONGEST // 2) for _ in range(rows)]
     completions = [ids(4.2, LONGEST // 2) for _ in range(rows)]
     rejected = [ids(4.2, LONGEST // 2) for _ in range(rows)] if pairs else []
-    return Workload(folder, prompts, completions, rejected)
+    return Workload(_model_folder(), prompts, completions, rejected)
 
 
 def split_of(work: Workload) -> PreparedSplit:
@@ -68,7 +74,14 @@ def split_of(work: Workload) -> PreparedSplit:
     )
 
 
-def _save_model(folder: Path) -> None:
+def _model_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-model-"))
+    save_model(folder)
+    return folder
+
+
+def save_model(folder: Path) -> None:
+    """A Llama of 17 million random weights and a tokenizer of words w4, w5, ..."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,

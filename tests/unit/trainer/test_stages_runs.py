@@ -30,6 +30,8 @@ from tests.unit.trainer.engine_support import (
 NO_DROPOUT = {"rank": 4, "alpha": 8, "dropout": "0"}
 LONG = {"epochs": "24", "gradientCheckpointing": False}
 """120 steps."""
+SHORT = {"epochs": "10", "learningRate": "3e-2", "gradientCheckpointing": False}
+"""50 steps."""
 
 
 @pytest.fixture(scope="module")
@@ -178,18 +180,39 @@ def test_killed_and_interrupted_runs_go_on_to_the_very_bits_of_an_undisturbed_on
     assert disturbed.finished.message.evaluation == whole.message.evaluation
 
 
-def test_two_processes_compute_what_one_does(sandbox: Sandbox, whole: Ended) -> None:
-    short = {"epochs": "2", "learningRate": "3e-2"}
-    two = options(training=short, workers={"processesPerNode": 2})
-    assert whole.code == 0
+@pytest.fixture(scope="module")
+def alone(sandbox: Sandbox) -> Ended:
+    """50 steps of one process, undisturbed."""
+    return sandbox.launch(sandbox.run_file("alone", **options(training=SHORT)))
+
+
+def assert_close_runs(sandbox: Sandbox, one: str, other: str) -> None:
+    """The same steps with losses within 1e-5, and parameters within 1e-4 in the end."""
+    losses = [[m["loss"] for m in sandbox.metrics(name)] for name in (one, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for name, tensor in sandbox.weights(other).items():
+        torch.testing.assert_close(sandbox.weights(one)[name], tensor, atol=1e-4, rtol=0)
+
+
+def test_two_processes_compute_what_one_does(sandbox: Sandbox, alone: Ended) -> None:
+    assert alone.code == ExitCode.DONE, alone.log
+    two = options(training=SHORT, workers={"processesPerNode": 2})
     ended = sandbox.launch(sandbox.run_file("two", **two))
     assert ended.code == ExitCode.DONE, ended.log
-    alone = sandbox.launch(sandbox.run_file("alone", **options(training=short)))
+    assert_close_runs(sandbox, "two", "alone")
+
+
+def test_a_run_of_two_processes_goes_on_in_one(sandbox: Sandbox, alone: Ended) -> None:
     assert alone.code == ExitCode.DONE, alone.log
-    losses = [[m["loss"] for m in sandbox.metrics(name)] for name in ("two", "alone")]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    for name, tensor in sandbox.weights("alone").items():
-        torch.testing.assert_close(sandbox.weights("two")[name], tensor, atol=1e-5, rtol=0)
+    two = options(training=SHORT, workers={"processesPerNode": 2})
+    stopped = end_at(sandbox, sandbox.run_file("fewer", **two), "step 5/50", signal.SIGTERM)
+    assert stopped.code == ExitCode.INTERRUPTED, stopped.log
+
+    ended = sandbox.launch(sandbox.run_file("fewer", **options(training=SHORT)))
+
+    assert ended.code == ExitCode.DONE, ended.log
+    assert f"going on after step {stopped.message.checkpoint_step}" in ended.log
+    assert_close_runs(sandbox, "fewer", "alone")
 
 
 def test_a_run_that_died_in_evaluation_trains_no_step_again(sandbox: Sandbox, whole: Ended) -> None:

@@ -1,0 +1,132 @@
+"""The whole wish."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from finetune_api.fields import RECIPE, ApiModel, Rule
+from finetune_api.spec.adapter import Adapter, AdapterType
+from finetune_api.spec.data import FORMATS_OF, Data, RowFormat
+from finetune_api.spec.method import Method
+from finetune_api.spec.methods import Cpt, Dpo
+from finetune_api.spec.model import ModelSource
+from finetune_api.spec.output import BestMetric, Checkpoints, Output, Restarts, Storage
+from finetune_api.spec.pods import PodTemplate, Preparation, Workers
+from finetune_api.spec.training import Training
+from finetune_api.trl_rules import trl_rules
+
+
+class Evaluation(ApiModel):
+    """Measurements before and after training."""
+
+    enabled: bool = True
+    """Measure cross entropy and generate an answer before and after training."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
+    """Longest generated answer in tokens."""
+
+
+def _formats_rule(method: Method) -> Rule:
+    """Rows of a format that `method` does not train on are refused at once."""
+    allowed = (RowFormat.AUTO, *FORMATS_OF[method])
+    names = [form.value for form in allowed]
+    fits = f"(source, source.format in {names})"
+
+    def holds(spec: "FineTuneJobSpec") -> bool:
+        sources = [*spec.data.train, *(spec.data.evaluation or [])]
+        return spec.method is not method or all(source.format in allowed for source in sources)
+
+    return Rule(
+        f"self.method != '{method}' || (self.data.train.all{fits}"
+        f" && (!has(self.data.evaluation) || self.data.evaluation.all{fits}))",
+        f"method {method} trains on rows of the format {' or '.join(names[1:])}; set format to "
+        "one of these or leave it out",
+        holds,
+    )
+
+
+class FineTuneJobSpec(ApiModel):
+    """The wish: a model, data, a method, and where the result goes."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        *(_formats_rule(method) for method in Method),
+        Rule(
+            "self.method == 'CPT' || !has(self.cpt)",
+            "the block cpt belongs to method CPT: remove it, or change the method",
+            lambda spec: spec.method is Method.CPT or spec.cpt is None,
+        ),
+        Rule(
+            "self.method == 'SFT' || !has(self.training.lossOn)",
+            "training.lossOn belongs to method SFT: remove it",
+            lambda spec: spec.method is Method.SFT or spec.training.loss_on is None,
+        ),
+        Rule(
+            "!has(self.dpo) || self.method == 'DPO'",
+            "dpo belongs to method DPO; remove it",
+            lambda spec: spec.dpo is None or spec.method is Method.DPO,
+        ),
+        Rule(
+            "!has(self.checkpoints.best) || has(self.training.evalEverySteps)",
+            "checkpoints.best chooses among evaluations: set training.evalEverySteps",
+            lambda spec: (
+                spec.checkpoints.best is None or spec.training.eval_every_steps is not None
+            ),
+        ),
+        Rule(
+            "!has(self.checkpoints.best) || self.checkpoints.best.metric != 'PreferenceAccuracy'"
+            " || self.method == 'DPO'",
+            "checkpoints.best.metric PreferenceAccuracy belongs to method DPO; write Loss",
+            lambda spec: (
+                spec.checkpoints.best is None
+                or spec.checkpoints.best.metric is not BestMetric.PREFERENCE_ACCURACY
+                or spec.method is Method.DPO
+            ),
+        ),
+        Rule(
+            "!self.output.merged || !has(self.adapter.type) || self.adapter.type != 'None'",
+            "with adapter.type None the result is a whole model already: remove output.merged",
+            lambda spec: not spec.output.merged or spec.adapter.type is not AdapterType.NONE,
+        ),
+        *trl_rules(Checkpoints()),
+    )
+
+    method: Annotated[Method, RECIPE]
+    """CPT: continued pre-training on documents. SFT: answers to prompts. DPO: the better of two
+    answers."""
+    model: Annotated[ModelSource, RECIPE]
+    """The model that training starts from."""
+    data: Annotated[Data, RECIPE]
+    """Rows to train on and rows to measure on."""
+    adapter: Annotated[Adapter, RECIPE] = Field(default_factory=Adapter)
+    """Low-rank adapters, or full weights."""
+    training: Annotated[Training, RECIPE] = Field(default_factory=Training)
+    """The optimisation."""
+    cpt: Annotated[Cpt | None, RECIPE] = None
+    """Settings of method CPT."""
+    dpo: Dpo | None = None
+    """Settings of method DPO."""
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    """Measurements before and after training."""
+    workers: Workers = Field(default_factory=Workers)
+    """The training pods."""
+    preparation: Preparation = Field(default_factory=Preparation)
+    """The CPU job that prepares data."""
+    pod_template: PodTemplate = Field(default_factory=PodTemplate)
+    """What the platform needs on the pods."""
+    storage: Storage = Field(default_factory=Storage)
+    """The S3-compatible store."""
+    output: Output
+    """Where results go."""
+    checkpoints: Checkpoints = Field(default_factory=Checkpoints)
+    """When work is saved."""
+    restarts: Restarts = Field(default_factory=Restarts)
+    """How often and how long to try."""
+    suspend: bool = False
+    """True saves a checkpoint and frees the pods; false goes on."""
+    active_deadline_seconds: Annotated[int | None, Field(ge=1, le=31_536_000)] = None
+    """Seconds from the first start after which the job fails."""
+    ttl_seconds_after_finished: Annotated[int | None, Field(ge=0, le=31_536_000)] = None
+    """Seconds after the end until the job's pods and other children are deleted."""
+
+
+MUTABLE_FIELDS = frozenset({"suspend", "ttl_seconds_after_finished"})
+"""Fields of the spec that may change after creation."""
