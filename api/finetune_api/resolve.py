@@ -15,6 +15,7 @@ from finetune_api.spec import (
     Method,
     Mixing,
     MixingStop,
+    Orpo,
     Strategy,
     Training,
 )
@@ -28,6 +29,7 @@ _LEARNING_RATES = {
     Method.CPT: ("2e-4", "2e-5"),
     Method.SFT: ("2e-4", "2e-5"),
     Method.DPO: ("5e-6", "5e-7"),
+    Method.ORPO: ("5e-5", "5e-6"),
 }
 _DROPOUT = {Method.CPT: "0.05", Method.SFT: "0.05"}
 """Of adapters. Elsewhere none: it is noise between a policy and its reference."""
@@ -46,6 +48,7 @@ def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
             "training": _resolve_training(spec),
             "checkpoints": _resolve_checkpoints(spec),
             "dpo": (spec.dpo or Dpo()) if spec.method is Method.DPO else None,
+            "orpo": (spec.orpo or Orpo()) if spec.method is Method.ORPO else None,
             "workers": spec.workers.model_copy(update={"strategy": Strategy.DDP}),
         }
     )
@@ -57,6 +60,7 @@ def effective(resolved: FineTuneJobSpec) -> Effective:
         adapter=resolved.adapter,
         training=resolved.training,
         dpo=resolved.dpo,
+        orpo=resolved.orpo,
         strategy=resolved.workers.strategy,
     )
 

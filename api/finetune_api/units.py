@@ -24,5 +24,6 @@ UNIT_OF: dict[Method, Unit] = {
     Method.CPT: Unit.BLOCK,
     Method.SFT: Unit.ROW,
     Method.DPO: Unit.PAIR,
+    Method.ORPO: Unit.PAIR,
 }
 """The unit of each method."""

@@ -18,8 +18,8 @@ from finetune_api.spec.data import (
     RowSource,
 )
 from finetune_api.spec.job import MUTABLE_FIELDS, Evaluation, FineTuneJobSpec
-from finetune_api.spec.method import Method
-from finetune_api.spec.methods import MAX_REPLAY_SHARE, Cpt, Dpo, DpoLoss, ReplaySource
+from finetune_api.spec.method import RANKED, Method
+from finetune_api.spec.methods import MAX_REPLAY_SHARE, Cpt, Dpo, DpoLoss, Orpo, ReplaySource
 from finetune_api.spec.model import ModelSource
 from finetune_api.spec.output import (
     Addressing,
@@ -58,6 +58,7 @@ __all__ = [
     "HUB_SCHEME",
     "MAX_REPLAY_SHARE",
     "MUTABLE_FIELDS",
+    "RANKED",
     "RESERVED_VARIABLES",
     "Adapter",
     "AdapterFrom",
@@ -84,6 +85,7 @@ __all__ = [
     "ModelSource",
     "ModelUri",
     "OnExisting",
+    "Orpo",
     "Output",
     "PodTemplate",
     "Precision",

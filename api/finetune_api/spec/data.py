@@ -35,6 +35,7 @@ FORMATS_OF: dict[Method, tuple[RowFormat, ...]] = {
     Method.CPT: (RowFormat.TEXT,),
     Method.SFT: (RowFormat.MESSAGES, RowFormat.INSTRUCTION, RowFormat.PROMPT_COMPLETION),
     Method.DPO: (RowFormat.PREFERENCE,),
+    Method.ORPO: (RowFormat.PREFERENCE,),
 }
 """Shapes of rows that each method trains on."""
 
@@ -50,8 +51,8 @@ class RowSource(ApiModel):
     """Text (CPT): a column text. Instruction (SFT): instruction, context, response (dolly,
     alpaca). PromptCompletion (SFT): the texts prompt and completion, a user's turn and its answer.
     Messages (SFT): a list of turns (role and content, or ShareGPT's from and value). Preference
-    (DPO): chosen and rejected after a prompt, or two conversations that begin alike. Auto looks at
-    the rows."""
+    (DPO, ORPO): chosen and rejected after a prompt, or two conversations that begin alike. Auto
+    looks at the rows."""
     fields: Annotated[dict[str, ShortText] | None, RECIPE, Field(max_length=16)] = None
     """Column map: our name (text, instruction, context, response, messages, prompt, completion,
     chosen, rejected, system, tools) to the column."""

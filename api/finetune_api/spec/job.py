@@ -7,8 +7,8 @@ from pydantic import Field
 from finetune_api.fields import RECIPE, ApiModel, Rule
 from finetune_api.spec.adapter import Adapter, AdapterType
 from finetune_api.spec.data import FORMATS_OF, Data, RowFormat
-from finetune_api.spec.method import Method
-from finetune_api.spec.methods import Cpt, Dpo
+from finetune_api.spec.method import RANKED, Method
+from finetune_api.spec.methods import Cpt, Dpo, Orpo
 from finetune_api.spec.model import ModelSource
 from finetune_api.spec.output import BestMetric, Checkpoints, Output, Restarts, Storage
 from finetune_api.spec.pods import PodTemplate, Preparation, Workers
@@ -65,6 +65,11 @@ class FineTuneJobSpec(ApiModel):
             lambda spec: spec.dpo is None or spec.method is Method.DPO,
         ),
         Rule(
+            "!has(self.orpo) || self.method == 'ORPO'",
+            "orpo belongs to method ORPO; remove it",
+            lambda spec: spec.orpo is None or spec.method is Method.ORPO,
+        ),
+        Rule(
             "!has(self.checkpoints.best) || has(self.training.evalEverySteps)",
             "checkpoints.best chooses among evaluations: set training.evalEverySteps",
             lambda spec: (
@@ -73,12 +78,13 @@ class FineTuneJobSpec(ApiModel):
         ),
         Rule(
             "!has(self.checkpoints.best) || self.checkpoints.best.metric != 'PreferenceAccuracy'"
-            " || self.method == 'DPO'",
-            "checkpoints.best.metric PreferenceAccuracy belongs to method DPO; write Loss",
+            f" || self.method in {[method.value for method in RANKED]}",
+            "checkpoints.best.metric PreferenceAccuracy belongs to methods that train on pairs "
+            f"({', '.join(RANKED)}); write Loss",
             lambda spec: (
                 spec.checkpoints.best is None
                 or spec.checkpoints.best.metric is not BestMetric.PREFERENCE_ACCURACY
-                or spec.method is Method.DPO
+                or spec.method in RANKED
             ),
         ),
         Rule(
@@ -91,7 +97,8 @@ class FineTuneJobSpec(ApiModel):
 
     method: Annotated[Method, RECIPE]
     """CPT: continued pre-training on documents. SFT: answers to prompts. DPO: the better of two
-    answers."""
+    answers, measured from a reference. ORPO: the same with the answers themselves, in one stage
+    and without a reference."""
     model: Annotated[ModelSource, RECIPE]
     """The model that training starts from."""
     data: Annotated[Data, RECIPE]
@@ -104,6 +111,8 @@ class FineTuneJobSpec(ApiModel):
     """Settings of method CPT."""
     dpo: Dpo | None = None
     """Settings of method DPO."""
+    orpo: Orpo | None = None
+    """Settings of method ORPO."""
     evaluation: Evaluation = Field(default_factory=Evaluation)
     """Measurements before and after training."""
     workers: Workers = Field(default_factory=Workers)

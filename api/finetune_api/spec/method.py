@@ -9,3 +9,8 @@ class Method(StrEnum):
     CPT = "CPT"
     SFT = "SFT"
     DPO = "DPO"
+    ORPO = "ORPO"
+
+
+RANKED = (Method.DPO, Method.ORPO)
+"""Methods whose held-out units are pairs, of which a share is ranked rightly."""

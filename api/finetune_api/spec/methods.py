@@ -83,3 +83,10 @@ class Dpo(ApiModel):
     """Probability that a pair's labels are the wrong way round (Sigmoid)."""
     sft_weight: Annotated[DecimalNonNegative, RECIPE] = "0"
     """Weight of the chosen completions' cross entropy, added to the loss."""
+
+
+class Orpo(ApiModel):
+    """Odds-ratio preference optimisation."""
+
+    beta: Annotated[DecimalPositive, RECIPE] = "0.1"
+    """Weight of the odds-ratio term beside the cross entropy of the chosen side."""

@@ -70,6 +70,7 @@ NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("data", "evaluation", "format"): {"method": "DPO"},
     ("cpt",): {"method": "CPT"},
     ("dpo",): {"method": "DPO"},
+    ("orpo",): {"method": "ORPO"},
     ("training", "engine"): {"training": {"packing": False}},
     ("training", "earlyStopping"): {"training": {"evalEverySteps": 1}},
     ("checkpoints", "best"): {"training": {"evalEverySteps": 1}, "method": "DPO"},

@@ -11,7 +11,7 @@ from finetune_api.crd import CRD_FILE, crd, crd_yaml, immutability_rules
 from finetune_api.fields import ApiModel, DecimalShare, Opaque
 from finetune_api.reference import REASONS_FILE, REFERENCE_FILE, reasons, reference
 from finetune_api.schema import object_schema
-from finetune_api.spec import MUTABLE_FIELDS, FineTuneJobSpec
+from finetune_api.spec import MUTABLE_FIELDS, FineTuneJobSpec, Method
 from pydantic import Field, create_model
 
 ROOT = Path(__file__).parents[3]
@@ -121,7 +121,7 @@ def test_a_block_with_defaults_has_a_default_itself() -> None:
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     for name, block in spec["properties"].items():
         inner = block.get("properties", {})
-        of_one_method = name in {"cpt", "dpo"}
+        of_one_method = name in {method.lower() for method in Method}
         if any("default" in f for f in inner.values()) and name not in spec["required"]:
             if of_one_method:
                 assert "default" not in block, "it would appear in jobs of other methods"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ IGNORED = -100
 
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class MicroBatch:
     """int64 [L]; flat positions whose target counts."""
     label_rows: torch.Tensor
     """int64 [L]; which of the N rows each label belongs to. The rows of a unit are neighbours."""
+    is_answer: torch.Tensor | None
+    """bool [L]; False for labels in the prompt of a unit's first row; None where there are none."""
     reference: torch.Tensor | None
     """float32 [N]; log-probability of each row's labels under the reference model."""
     attention_mask: torch.Tensor | None
@@ -64,18 +67,21 @@ def make_batch(
     *,
     packing: bool,
     reference: Float32 | None = None,
+    prompts: bool = False,
 ) -> MicroBatch:
     """The tensors of one bin of the global batch `units` [n].
 
     Args:
         reference: [R] log-probability of each row of the split under the reference model.
+        prompts: the tokens of each unit's first row count as labels from the second on.
     """
     rows = split.rows_of(units[chosen]) if chosen else np.zeros(0, np.int64)
-    parts = [_row(split, int(row)) for row in rows]
+    first = set(split.unit_offsets[units[chosen]].tolist()) if prompts and chosen else set()
+    parts = [_row(split, int(row), whole=int(row) in first) for row in rows]
     if not parts:
-        parts = [(np.zeros(2, np.int64), np.full(2, IGNORED, np.int64))]
+        parts = [_Part.empty()]
     known = None if reference is None else torch.from_numpy(reference[rows])
-    batch = _assemble(parts, packing=packing)
+    batch = _assemble(parts, packing=packing, prompts=prompts)
     return replace(
         batch,
         reference=known,
@@ -85,33 +91,53 @@ def make_batch(
     )
 
 
-def _row(split: PreparedSplit, row: int) -> tuple[Int64, Int64]:
-    """(tokens int64 [T], targets int64 [T]) of one row."""
+class _Part(NamedTuple):
+    """One row of T tokens."""
+
+    tokens: Int64
+    targets: Int64
+    """The token after each where that is a label, or IGNORED."""
+    in_span: Bool
+    """Whether that token lies in a loss span."""
+
+    @classmethod
+    def empty(cls) -> "_Part":
+        """Two tokens without a label."""
+        return cls(np.zeros(2, np.int64), np.full(2, IGNORED, np.int64), np.zeros(2, np.bool_))
+
+
+def _row(split: PreparedSplit, row: int, *, whole: bool) -> _Part:
+    """One row; all its tokens but the first are labels where it is read whole."""
     start, end = split.row_offsets[row], split.row_offsets[row + 1]
     tokens = split.tokens[start:end].astype(np.int64)
-    is_label = np.zeros(len(tokens), bool)
+    in_span = np.zeros(len(tokens), np.bool_)
     for span in range(split.span_offsets[row], split.span_offsets[row + 1]):
-        is_label[split.span_starts[span] : split.span_ends[span]] = True
+        in_span[split.span_starts[span] : split.span_ends[span]] = True
+    in_span = np.append(in_span[1:], False)  # of the token that each position predicts
     targets = np.full(len(tokens), IGNORED, np.int64)
-    targets[:-1] = np.where(is_label[1:], tokens[1:], IGNORED)
-    return tokens, targets
+    is_label = in_span if not whole else np.arange(len(tokens)) < len(tokens) - 1
+    targets[is_label] = tokens[1:][is_label[:-1]]
+    return _Part(tokens, targets, in_span)
 
 
-def _assemble(parts: list[tuple[Int64, Int64]], *, packing: bool) -> MicroBatch:
-    lengths = [len(tokens) for tokens, _ in parts]
+def _assemble(parts: list[_Part], *, packing: bool, prompts: bool) -> MicroBatch:
+    lengths = [len(part.tokens) for part in parts]
     shape = (1, sum(lengths)) if packing else (len(parts), max(lengths))
     input_ids, position_ids, mask, row_of = (np.zeros(shape, np.int64) for _ in range(4))
     targets = np.full(shape, IGNORED, np.int64)
+    in_span = np.zeros(shape, np.bool_)
     start = 0
-    for index, (tokens, row_targets) in enumerate(parts):
+    for index, part in enumerate(parts):
+        size = len(part.tokens)
         line, begin = (0, start) if packing else (index, 0)
-        place = slice(begin, begin + len(tokens))
-        input_ids[line, place] = tokens
-        position_ids[line, place] = np.arange(len(tokens))
-        targets[line, place] = row_targets
+        place = slice(begin, begin + size)
+        input_ids[line, place] = part.tokens
+        position_ids[line, place] = np.arange(size)
+        targets[line, place] = part.targets
+        in_span[line, place] = part.in_span
         mask[line, place] = 1
         row_of[line, place] = index
-        start += len(tokens)
+        start += size
     positions = np.flatnonzero(targets != IGNORED)
     return MicroBatch(
         input_ids=torch.from_numpy(input_ids),
@@ -119,6 +145,7 @@ def _assemble(parts: list[tuple[Int64, Int64]], *, packing: bool) -> MicroBatch:
         targets=torch.from_numpy(targets),
         label_positions=torch.from_numpy(positions),
         label_rows=torch.from_numpy(row_of.ravel()[positions]),
+        is_answer=torch.from_numpy(in_span.ravel()[positions]) if prompts else None,
         reference=None,
         attention_mask=None if packing else torch.from_numpy(mask),
         row_bounds=_bounds(lengths) if packing else None,

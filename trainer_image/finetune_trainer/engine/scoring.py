@@ -39,7 +39,14 @@ def measure_split(
     for chosen in layout[comm.rank]:
         if comm.agree_to_stop()[0]:
             raise StopRequestedError
-        batch = make_batch(split, units, chosen, packing=settings.packing, reference=reference)
+        batch = make_batch(
+            split,
+            units,
+            chosen,
+            packing=settings.packing,
+            reference=reference,
+            prompts=objective.reads_prompts,
+        )
         with torch.no_grad(), computing(settings.precision, comm.device):
             _, sums = module(batch.to(comm.device), {})
         for name, count in objective.counts(batch).items():

@@ -146,6 +146,7 @@ class Engine:
                 chosen,
                 packing=settings.packing,
                 reference=self.rows.reference,
+                prompts=self.objective.reads_prompts,
             )
             for chosen in layout[self.comm.rank]
         ]

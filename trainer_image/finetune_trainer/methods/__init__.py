@@ -1,8 +1,8 @@
 """Methods as pure losses; the engine wraps, steps, skips and saves."""
 
-from finetune_api.spec import FineTuneJobSpec, Method
+from finetune_api.spec import RANKED, FineTuneJobSpec, Method
 
-from finetune_trainer.methods import dpo, sft
+from finetune_trainer.methods import dpo, orpo, ranking, sft
 from finetune_trainer.methods.objective import Objective
 
 
@@ -14,8 +14,11 @@ def objective_of(spec: FineTuneJobSpec) -> Objective:
         case Method.DPO:
             assert spec.dpo is not None, "resolve() fills it in"
             return dpo.objective(spec.dpo)
+        case Method.ORPO:
+            assert spec.orpo is not None, "resolve() fills it in"
+            return orpo.objective(spec.orpo)
 
 
 def measurement_of(spec: FineTuneJobSpec) -> Objective:
     """What is measured on held-out rows before and after training, without a reference."""
-    return dpo.RANKING if spec.method is Method.DPO else sft.OBJECTIVE
+    return ranking.RANKING if spec.method in RANKED else sft.OBJECTIVE

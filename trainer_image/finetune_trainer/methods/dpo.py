@@ -25,11 +25,11 @@ from torch.nn import functional
 
 from finetune_trainer.engine.batches import MicroBatch
 from finetune_trainer.methods.objective import Counts, Objective, Sums
+from finetune_trainer.methods.ranking import ACCURACY, chosen_labels
 from finetune_trainer.methods.scorer import LabelScorer
 from finetune_trainer.methods.sft import CROSS_ENTROPY
 
 PREFERENCE = "preferenceLoss"
-ACCURACY = "accuracy"
 MARGIN = "margin"
 CHOSEN, REJECTED = "chosenReward", "rejectedReward"
 _OF_PAIRS = (PREFERENCE, ACCURACY, MARGIN, CHOSEN, REJECTED)
@@ -58,32 +58,11 @@ def objective(settings: Dpo) -> Objective:
         }
 
     def counts(batch: MicroBatch) -> Counts:
-        return {**dict.fromkeys(_OF_PAIRS, batch.units), CROSS_ENTROPY: _chosen_labels(batch)}
+        return {**dict.fromkeys(_OF_PAIRS, batch.units), CROSS_ENTROPY: chosen_labels(batch)}
 
     weights = {PREFERENCE: 1.0, CROSS_ENTROPY: float(settings.sft_weight)}
     minimised = MappingProxyType({name: weight for name, weight in weights.items() if weight})
     return Objective(sums, counts, minimised, needs_reference=True)
-
-
-def _ranking_sums(scorer: LabelScorer, batch: MicroBatch) -> Sums:
-    logprobs = scorer.row_logprobs(batch)
-    if batch.units == 0:
-        return dict.fromkeys((CROSS_ENTROPY, ACCURACY), logprobs.sum())
-    pairs = logprobs.view(-1, 2)
-    return {
-        CROSS_ENTROPY: -pairs[:, 0].sum(),
-        ACCURACY: (pairs[:, 0] > pairs[:, 1]).float().sum(),
-    }
-
-
-def _ranking_counts(batch: MicroBatch) -> Counts:
-    return {CROSS_ENTROPY: _chosen_labels(batch), ACCURACY: batch.units}
-
-
-RANKING = Objective(_ranking_sums, _ranking_counts, MappingProxyType({CROSS_ENTROPY: 1.0}))
-"""Measures a model without a reference: cross entropy of the chosen completions, and the share of
-pairs whose chosen completion it finds likelier than the rejected one (ranking accuracy, Chen et
-al. 2024, 2405.19534)."""
 
 
 def _loss(settings: Dpo, beta: float) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -99,8 +78,3 @@ def _loss(settings: Dpo, beta: float) -> Callable[[torch.Tensor], torch.Tensor]:
             return lambda margins: (margins / beta - 1 / (2 * beta)) ** 2
         case DpoLoss.HINGE:
             return lambda margins: functional.relu(1 - margins)
-
-
-def _chosen_labels(batch: MicroBatch) -> int:
-    """Label tokens of the chosen completions; call it before the batch moves to a device."""
-    return int((batch.label_rows % 2 == 0).sum()) if batch.units else 0

@@ -32,6 +32,8 @@ class Objective:
     """Name -> weight of its mean in the loss that training minimises; the others are only told."""
     needs_reference: bool = False
     """Whether `MicroBatch.reference` must be there."""
+    reads_prompts: bool = False
+    """Whether the prompt of each unit's first row counts as labels too, apart from its answer."""
 
     def loss(self, means: Mapping[str, float]) -> float:
         """What training minimises, from the means of the sums."""

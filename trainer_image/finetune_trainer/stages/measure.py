@@ -12,7 +12,7 @@ from finetune_trainer.engine.model import computing
 from finetune_trainer.engine.scoring import measure_split
 from finetune_trainer.engine.settings import StopRequestedError
 from finetune_trainer.methods import measurement_of
-from finetune_trainer.methods.dpo import ACCURACY
+from finetune_trainer.methods.ranking import ACCURACY
 from finetune_trainer.methods.sft import CROSS_ENTROPY
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from finetune_api.spec import BestMetric, FineTuneJobSpec
 
 from finetune_trainer.checkpoint.header import Evaluated
-from finetune_trainer.methods.dpo import ACCURACY
+from finetune_trainer.methods.ranking import ACCURACY
 
 LOSS = "loss"
 """What the method minimises, on held-out rows."""

@@ -9,11 +9,11 @@ import torch
 from transformers import TrainerCallback
 
 from finetune_trainer.engine.step import StepResult
-from finetune_trainer.methods import dpo
+from finetune_trainer.methods import dpo, ranking
 from finetune_trainer.trl_engine.batches import Batch, labels_in, tokens_in
 
 _OUR_NAMES = {
-    "rewards/accuracies": dpo.ACCURACY,
+    "rewards/accuracies": ranking.ACCURACY,
     "rewards/margins": dpo.MARGIN,
     "rewards/chosen": dpo.CHOSEN,
     "rewards/rejected": dpo.REJECTED,

@@ -1,4 +1,4 @@
-"""cpt and dpo."""
+"""cpt, dpo and orpo."""
 
 from typing import Any
 
@@ -33,6 +33,7 @@ CPT: Table = {
     "cpt.replay.license": _replay("mit", "cc-by-4.0", seen=(card,)),
     "cpt.replay.share": _replay("0.25", "0.5", seen=(epoch, units_read)),
 }
+ORPO: Table = {"orpo.beta": Effect(("0.1", "1"), (losses,), {**PAIRS, "method": "ORPO"})}
 DPO: Table = {
     "dpo.beta": _dpo("0.1", "0.5"),
     "dpo.loss": _dpo("Sigmoid", "IPO", "Hinge"),

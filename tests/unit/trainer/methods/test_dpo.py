@@ -1,86 +1,31 @@
 """DPO's losses: those of TRL on the same batch, and of the papers where TRL differs."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from finetune_api.spec import Dpo, DpoLoss, Precision
+from finetune_api.spec import Dpo, DpoLoss
 from finetune_trainer.engine.batches import MicroBatch, make_batch
 from finetune_trainer.engine.scoring import row_logprobs
-from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.methods import dpo
 from finetune_trainer.methods.scorer import LabelScorer
 from finetune_trainer.prepared import PreparedSplit
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
-from tests.unit.trainer.engine_support import make_model
-
-PAIRS = 5
-SETTINGS = StepSettings(
-    seed=0, micro_batch_tokens=64, packing=True, max_grad_norm=1, precision=Precision.FP32
+from tests.unit.trainer.methods.support import (
+    CPU,
+    PAIRS,
+    SETTINGS,
+    Models,
+    gradient_of,
+    loss_of,
+    pairs_of,
+    random_pairs,
+    texts,
 )
-CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Models:
-    folder: Path
-    policy: Any
-    reference: Any
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
-    """A reference, and a policy that has moved away from it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    folder = make_model(tmp_path_factory.mktemp("model"))
-    policy, reference = (
-        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for _ in range(2)
-    )
-    torch.manual_seed(1)
-    for parameter in policy.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
-    yield Models(folder, policy, reference)
-    torch.set_num_threads(threads)
-
-
-def pairs_of(rows: list[dict[str, list[int]]]) -> PreparedSplit:
-    """Pairs from token ids: prompt_ids, chosen_ids, rejected_ids."""
-    tokens = [
-        row["prompt_ids"] + row[side] for row in rows for side in ("chosen_ids", "rejected_ids")
-    ]
-    prompts = [len(row["prompt_ids"]) for row in rows for _ in range(2)]
-    lengths = [len(ids) for ids in tokens]
-    count = len(tokens)
-    return PreparedSplit(
-        tokens=np.concatenate([np.array(ids, np.int32) for ids in tokens]),
-        row_offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        span_starts=np.array(prompts, np.int32),
-        span_ends=np.array(lengths, np.int32),
-        span_offsets=np.arange(count + 1, dtype=np.int64),
-        source_rows=np.arange(1, count + 1, dtype=np.int64),
-        source_files=np.zeros(count, np.int32),
-        group_ids=np.arange(count, dtype=np.int64),
-        unit_offsets=np.arange(0, count + 1, 2, dtype=np.int64),
-    )
-
-
-def texts() -> list[dict[str, str]]:
-    rng = np.random.default_rng(0)
-
-    def words(least: int, most: int) -> str:
-        return " ".join(f"w{n}" for n in rng.integers(4, 128, int(rng.integers(least, most))))
-
-    return [
-        {"prompt": words(3, 7), "chosen": f" {words(2, 9)}", "rejected": f" {words(2, 9)}"}
-        for _ in range(PAIRS)
-    ]
 
 
 def trl_trainer(models: Models, folder: Path, **options: Any) -> Any:
@@ -121,19 +66,6 @@ def our_batch(models: Models, split: PreparedSplit, *, packing: bool = True) -> 
     return make_batch(split, units, units.tolist(), packing=packing, reference=known)
 
 
-def our_loss(models: Models, batch: MicroBatch, settings: Dpo) -> tuple[torch.Tensor, Any]:
-    objective = dpo.objective(settings)
-    sums, counts = objective.sums(LabelScorer(models.policy), batch), objective.counts(batch)
-    means = {name: value / counts[name] for name, value in sums.items()}
-    loss = sum((weight * means[n] for n, weight in objective.weights.items()), torch.zeros(()))
-    return loss, means
-
-
-def gradient_of(model: Any, loss: torch.Tensor) -> torch.Tensor:
-    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
-    return torch.cat([g.flatten() for g in found if g is not None])
-
-
 @pytest.mark.filterwarnings("ignore")  # TRL's and datasets' own
 @pytest.mark.parametrize(
     ("theirs", "ours"),
@@ -155,7 +87,9 @@ def test_losses_and_gradients_are_those_of_trl(
     batch = trainer.data_collator(rows)
     expected = trainer.compute_loss(models.policy, batch)
     for packing in (True, False):
-        found, _ = our_loss(models, our_batch(models, pairs_of(rows), packing=packing), ours)
+        found, _ = loss_of(
+            models.policy, our_batch(models, pairs_of(rows), packing=packing), dpo.objective(ours)
+        )
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
         torch.testing.assert_close(
             gradient_of(models.policy, found),
@@ -165,18 +99,8 @@ def test_losses_and_gradients_are_those_of_trl(
         )
 
 
-def random_pairs() -> PreparedSplit:
-    rng = np.random.default_rng(3)
-
-    def ids(least: int, most: int) -> list[int]:
-        return [int(n) for n in rng.integers(4, 128, int(rng.integers(least, most)))]
-
-    return pairs_of(
-        [
-            {"prompt_ids": ids(3, 7), "chosen_ids": ids(1, 9), "rejected_ids": ids(1, 9)}
-            for _ in range(PAIRS)
-        ]
-    )
+def our_loss(models: Models, split: PreparedSplit, settings: Dpo) -> tuple[torch.Tensor, Any]:
+    return loss_of(models.policy, our_batch(models, split), dpo.objective(settings))
 
 
 def log_ratios(models: Models, split: PreparedSplit) -> list[float]:
@@ -199,7 +123,7 @@ def test_ipo_is_the_papers_over_sums_of_log_probabilities(models: Models) -> Non
     split = random_pairs()
     deltas = log_ratios(models, split)
     expected = sum((delta - 1 / (2 * 0.3)) ** 2 for delta in deltas) / PAIRS
-    found, means = our_loss(models, our_batch(models, split), Dpo(beta="0.3", loss=DpoLoss.IPO))
+    found, means = our_loss(models, split, Dpo(beta="0.3", loss=DpoLoss.IPO))
     assert float(found.detach()) == pytest.approx(expected, abs=1e-3)
     assert float(means["margin"]) == pytest.approx(0.3 * sum(deltas) / PAIRS, abs=1e-5)
     assert float(means["accuracy"]) == pytest.approx(sum(d > 0 for d in deltas) / PAIRS)
@@ -209,13 +133,13 @@ def test_label_smoothing_is_the_conservative_dpo_that_trl_leaves_out(models: Mod
     split = random_pairs()
     right = [1 / (1 + math.exp(-0.3 * delta)) for delta in log_ratios(models, split)]
     expected = -sum(0.8 * math.log(s) + 0.2 * math.log(1 - s) for s in right) / PAIRS
-    found, _ = our_loss(models, our_batch(models, split), Dpo(beta="0.3", label_smoothing="0.2"))
+    found, _ = our_loss(models, split, Dpo(beta="0.3", label_smoothing="0.2"))
     assert float(found.detach()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_policy_that_is_its_reference_loses_ln_2(models: Models) -> None:
     same = Models(models.folder, models.reference, models.reference)
-    loss, means = our_loss(same, our_batch(same, random_pairs()), Dpo())
+    loss, means = our_loss(same, random_pairs(), Dpo())
     assert float(loss.detach()) == pytest.approx(math.log(2), abs=1e-6)
     assert float(means["margin"]) == pytest.approx(0, abs=1e-6)
 
