@@ -11,6 +11,7 @@ from finetune_api.spec import (
     Data,
     Dpo,
     FineTuneJobSpec,
+    Kto,
     LossOn,
     Method,
     Mixing,
@@ -29,6 +30,7 @@ _LEARNING_RATES = {
     Method.CPT: ("2e-4", "2e-5"),
     Method.SFT: ("2e-4", "2e-5"),
     Method.DPO: ("5e-6", "5e-7"),
+    Method.KTO: ("5e-6", "5e-7"),
     Method.ORPO: ("5e-5", "5e-6"),
 }
 _DROPOUT = {Method.CPT: "0.05", Method.SFT: "0.05"}
@@ -48,6 +50,7 @@ def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
             "training": _resolve_training(spec),
             "checkpoints": _resolve_checkpoints(spec),
             "dpo": (spec.dpo or Dpo()) if spec.method is Method.DPO else None,
+            "kto": _resolve_kto(spec),
             "orpo": (spec.orpo or Orpo()) if spec.method is Method.ORPO else None,
             "workers": spec.workers.model_copy(update={"strategy": Strategy.DDP}),
         }
@@ -60,6 +63,7 @@ def effective(resolved: FineTuneJobSpec) -> Effective:
         adapter=resolved.adapter,
         training=resolved.training,
         dpo=resolved.dpo,
+        kto=resolved.kto,
         orpo=resolved.orpo,
         strategy=resolved.workers.strategy,
     )
@@ -135,6 +139,21 @@ def _resolve_training(spec: FineTuneJobSpec) -> Training:
             "epochs": epochs,
             "learning_rate": training.learning_rate or learning_rate,
             "loss_on": loss_on,
+        }
+    )
+
+
+def _resolve_kto(spec: FineTuneJobSpec) -> Kto | None:
+    """Absent weights stay so: the rows decide."""
+    kto = spec.kto or Kto()
+    if spec.method is not Method.KTO:
+        return None
+    if kto.desirable_weight is None and kto.undesirable_weight is None:
+        return kto
+    return kto.model_copy(
+        update={
+            "desirable_weight": kto.desirable_weight or "1",
+            "undesirable_weight": kto.undesirable_weight or "1",
         }
     )
 

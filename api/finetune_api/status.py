@@ -7,7 +7,7 @@ from pydantic import Field
 
 from finetune_api.fields import ApiModel
 from finetune_api.progress import Number, Progress
-from finetune_api.spec import Adapter, Dpo, Orpo, Strategy, Training
+from finetune_api.spec import Adapter, Dpo, Kto, Orpo, Strategy, Training
 from finetune_api.units import Unit
 
 Text = Annotated[str, Field(max_length=1024)]
@@ -84,6 +84,8 @@ class Effective(ApiModel):
     """The optimisation."""
     dpo: Dpo | None = None
     """Settings of method DPO."""
+    kto: Kto | None = None
+    """Settings of method KTO."""
     orpo: Orpo | None = None
     """Settings of method ORPO."""
     strategy: Strategy

@@ -24,6 +24,7 @@ UNIT_OF: dict[Method, Unit] = {
     Method.CPT: Unit.BLOCK,
     Method.SFT: Unit.ROW,
     Method.DPO: Unit.PAIR,
+    Method.KTO: Unit.ROW,
     Method.ORPO: Unit.PAIR,
 }
 """The unit of each method."""

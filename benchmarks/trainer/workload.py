@@ -71,6 +71,7 @@ def split_of(work: Workload) -> PreparedSplit:
         source_files=np.zeros(count, np.int32),
         group_ids=np.arange(count, dtype=np.int64),
         unit_offsets=np.arange(0, count + 1, len(sides), dtype=np.int64),
+        row_values=np.zeros(count, np.float32),
     )
 
 

@@ -234,6 +234,7 @@ def _make(
     """Read the rows, make the tokens, upload them and the report."""
     reader = CorpusReader(inputs.rendering, run.spec.training.sequence_length, say)
     splits = _read(run.spec, layout, inputs, reader, store)
+    partners = splits.partners(run.spec)
     train, evaluation = splits.train, splits.evaluation
     sources = counted(reader.sources, train)
     report = accepted_report(reader.findings, sources, train, evaluation, inputs.rendering)
@@ -258,7 +259,7 @@ def _make(
     )
     units = metadata.unit.plural
     say(f"{train.units} training {units}, {evaluation.units} held out, {len(train.tokens)} tokens")
-    metadata = write_prepared(folder / "prepared", train, evaluation, metadata)
+    metadata = write_prepared(folder / "prepared", train, evaluation, metadata, partners)
     upload_prepared(store, folder / "prepared", inputs.status.uri)
     return metadata
 

@@ -2,6 +2,7 @@
 
     prepared/HASH/train.safetensors        one split, the arrays of `PreparedSplit`
     prepared/HASH/evaluation.safetensors   the other; it may hold no rows
+    prepared/HASH/*-partners.safetensors   KTO: a partner row for each row of both
     prepared/HASH/report.json              the data report, for people
     prepared/HASH/prepared.json            `PreparedMetadata`, written last: it commits the rest
 
@@ -28,15 +29,17 @@ from safetensors.numpy import save_file
 
 from finetune_trainer.storage import Store
 
-PREPARED_VERSION = 2
+PREPARED_VERSION = 3
 """Of the format and of the code that makes tokens from rows; part of the data hash."""
 METADATA_FILE = "prepared.json"
 TRAIN_FILE = "train.safetensors"
 EVALUATION_FILE = "evaluation.safetensors"
+PARTNER_FILES = ("train-partners.safetensors", "evaluation-partners.safetensors")
 MAX_SAMPLES = 20
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class PreparedSplit:
     """[R] equal for rows with an equal prompt, or of equal documents."""
     unit_offsets: Int64
     """[U + 1] where each unit's rows begin; the last is R."""
+    row_values: Float32
+    """[R] what people said of each row: 1 for a desirable and 0 for an undesirable one (KTO); 0
+    where the method does not ask."""
 
     def __len__(self) -> int:
         """R."""
@@ -184,6 +190,10 @@ class PreparedMetadata(ApiModel):
     """The array files by name."""
 
 
+Splits = tuple[PreparedSplit, PreparedSplit]
+"""(to train on, held out)."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """All that the preparation hands to training."""
@@ -192,15 +202,24 @@ class Prepared:
     evaluation: PreparedSplit
     """Held-out rows; may be empty."""
     metadata: PreparedMetadata
+    partners: Splits | None = None
+    """KTO: of each unit of both splits the partner row; see `data.partners`."""
 
 
 def write_prepared(
-    folder: Path, train: PreparedSplit, evaluation: PreparedSplit, metadata: PreparedMetadata
+    folder: Path,
+    train: PreparedSplit,
+    evaluation: PreparedSplit,
+    metadata: PreparedMetadata,
+    partners: Splits | None = None,
 ) -> PreparedMetadata:
-    """Write the three files into `folder`; returns `metadata` with sizes and digests."""
+    """Write the files into `folder`; returns `metadata` with sizes and digests."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
-    for name, split in ((TRAIN_FILE, train), (EVALUATION_FILE, evaluation)):
+    splits = {TRAIN_FILE: train, EVALUATION_FILE: evaluation}
+    if partners is not None:
+        splits |= dict(zip(PARTNER_FILES, partners, strict=True))
+    for name, split in splits.items():
         arrays = {field.name: getattr(split, field.name) for field in fields(split)}
         save_file(arrays, folder / name)
         files[name] = _file_info(folder / name)
@@ -212,7 +231,8 @@ def write_prepared(
 
 def upload_prepared(store: Store, folder: Path, uri: str) -> None:
     """Upload what `write_prepared` wrote, the file that commits it last."""
-    for name in (TRAIN_FILE, EVALUATION_FILE, METADATA_FILE):
+    names = sorted(path.name for path in folder.iterdir() if path.name != METADATA_FILE)
+    for name in [*names, METADATA_FILE]:
         store.upload(folder / name, f"{uri}/{name}")
 
 
@@ -242,9 +262,12 @@ def read_prepared(folder: Path) -> Prepared:
     for name, info in metadata.files.items():
         if _file_info(folder / name) != info:
             raise _damaged(str(folder / name))
-    return Prepared(
-        _read_split(folder / TRAIN_FILE), _read_split(folder / EVALUATION_FILE), metadata
+    train, evaluation, *partners = (
+        _read_split(folder / name)
+        for name in (TRAIN_FILE, EVALUATION_FILE, *PARTNER_FILES)
+        if name in metadata.files
     )
+    return Prepared(train, evaluation, metadata, (partners[0], partners[1]) if partners else None)
 
 
 def parse_metadata(text: bytes, where: str) -> PreparedMetadata:
@@ -266,7 +289,7 @@ def _read_split(path: Path) -> PreparedSplit:
         raise _damaged(str(path)) from error
 
 
-_TYPES: Mapping[str, npt.DTypeLike] = {"I32": "<i4", "I64": "<i8"}
+_TYPES: Mapping[str, npt.DTypeLike] = {"I32": "<i4", "I64": "<i8", "F32": "<f4"}
 
 
 def _map_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:

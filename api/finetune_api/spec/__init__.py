@@ -19,7 +19,7 @@ from finetune_api.spec.data import (
 )
 from finetune_api.spec.job import MUTABLE_FIELDS, Evaluation, FineTuneJobSpec
 from finetune_api.spec.method import RANKED, Method
-from finetune_api.spec.methods import MAX_REPLAY_SHARE, Cpt, Dpo, DpoLoss, Orpo, ReplaySource
+from finetune_api.spec.methods import MAX_REPLAY_SHARE, Cpt, Dpo, DpoLoss, Kto, Orpo, ReplaySource
 from finetune_api.spec.model import ModelSource
 from finetune_api.spec.output import (
     Addressing,
@@ -77,6 +77,7 @@ __all__ = [
     "EnvironmentVariable",
     "Evaluation",
     "FineTuneJobSpec",
+    "Kto",
     "LocalReference",
     "LossOn",
     "Method",

@@ -8,7 +8,7 @@ from finetune_api.fields import RECIPE, ApiModel, Rule
 from finetune_api.spec.adapter import Adapter, AdapterType
 from finetune_api.spec.data import FORMATS_OF, Data, RowFormat
 from finetune_api.spec.method import RANKED, Method
-from finetune_api.spec.methods import Cpt, Dpo, Orpo
+from finetune_api.spec.methods import Cpt, Dpo, Kto, Orpo
 from finetune_api.spec.model import ModelSource
 from finetune_api.spec.output import BestMetric, Checkpoints, Output, Restarts, Storage
 from finetune_api.spec.pods import PodTemplate, Preparation, Workers
@@ -44,30 +44,28 @@ def _formats_rule(method: Method) -> Rule:
     )
 
 
+BLOCKS = {"cpt": Method.CPT, "dpo": Method.DPO, "kto": Method.KTO, "orpo": Method.ORPO}
+"""Blocks of the spec that belong to one method."""
+
+
+def _block_rule(name: str, method: Method) -> Rule:
+    return Rule(
+        f"self.method == '{method}' || !has(self.{name})",
+        f"the block {name} belongs to method {method}: remove it, or change the method",
+        lambda spec: spec.method is method or getattr(spec, name) is None,
+    )
+
+
 class FineTuneJobSpec(ApiModel):
     """The wish: a model, data, a method, and where the result goes."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         *(_formats_rule(method) for method in Method),
-        Rule(
-            "self.method == 'CPT' || !has(self.cpt)",
-            "the block cpt belongs to method CPT: remove it, or change the method",
-            lambda spec: spec.method is Method.CPT or spec.cpt is None,
-        ),
+        *(_block_rule(name, method) for name, method in BLOCKS.items()),
         Rule(
             "self.method == 'SFT' || !has(self.training.lossOn)",
             "training.lossOn belongs to method SFT: remove it",
             lambda spec: spec.method is Method.SFT or spec.training.loss_on is None,
-        ),
-        Rule(
-            "!has(self.dpo) || self.method == 'DPO'",
-            "dpo belongs to method DPO; remove it",
-            lambda spec: spec.dpo is None or spec.method is Method.DPO,
-        ),
-        Rule(
-            "!has(self.orpo) || self.method == 'ORPO'",
-            "orpo belongs to method ORPO; remove it",
-            lambda spec: spec.orpo is None or spec.method is Method.ORPO,
         ),
         Rule(
             "!has(self.checkpoints.best) || has(self.training.evalEverySteps)",
@@ -97,8 +95,8 @@ class FineTuneJobSpec(ApiModel):
 
     method: Annotated[Method, RECIPE]
     """CPT: continued pre-training on documents. SFT: answers to prompts. DPO: the better of two
-    answers, measured from a reference. ORPO: the same with the answers themselves, in one stage
-    and without a reference."""
+    answers, measured from a reference. KTO: answers marked as desirable or not. ORPO: the better of
+    two answers, in one stage and without a reference."""
     model: Annotated[ModelSource, RECIPE]
     """The model that training starts from."""
     data: Annotated[Data, RECIPE]
@@ -111,6 +109,8 @@ class FineTuneJobSpec(ApiModel):
     """Settings of method CPT."""
     dpo: Dpo | None = None
     """Settings of method DPO."""
+    kto: Kto | None = None
+    """Settings of method KTO."""
     orpo: Orpo | None = None
     """Settings of method ORPO."""
     evaluation: Evaluation = Field(default_factory=Evaluation)

@@ -9,6 +9,7 @@ class Method(StrEnum):
     CPT = "CPT"
     SFT = "SFT"
     DPO = "DPO"
+    KTO = "KTO"
     ORPO = "ORPO"
 
 

@@ -85,6 +85,18 @@ class Dpo(ApiModel):
     """Weight of the chosen completions' cross entropy, added to the loss."""
 
 
+class Kto(ApiModel):
+    """Kahneman-Tversky optimisation."""
+
+    beta: Annotated[DecimalPositive, RECIPE] = "0.1"
+    """How strongly the model is held to the reference, the model that training starts from."""
+    desirable_weight: Annotated[DecimalPositive | None, RECIPE] = None
+    """Weight of desirable rows in the loss. When both weights are absent the rarer kind is weighted
+    up until both kinds weigh alike; a weight that is absent beside the other is "1"."""
+    undesirable_weight: Annotated[DecimalPositive | None, RECIPE] = None
+    """Weight of undesirable rows in the loss."""
+
+
 class Orpo(ApiModel):
     """Odds-ratio preference optimisation."""
 

@@ -66,10 +66,11 @@ def two_values(schema: dict[str, Any]) -> tuple[Any, Any]:
 NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("data", "train", "weight"): {"data": {"mixing": "Interleave"}},
     ("data", "mixingStop"): {"data": {"mixing": "Interleave"}},
-    ("data", "train", "format"): {"method": "DPO"},
-    ("data", "evaluation", "format"): {"method": "DPO"},
+    ("data", "train", "format"): {"method": "KTO"},
+    ("data", "evaluation", "format"): {"method": "KTO"},
     ("cpt",): {"method": "CPT"},
     ("dpo",): {"method": "DPO"},
+    ("kto",): {"method": "KTO"},
     ("orpo",): {"method": "ORPO"},
     ("training", "engine"): {"training": {"packing": False}},
     ("training", "earlyStopping"): {"training": {"evalEverySteps": 1}},

@@ -118,6 +118,10 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
             {"prompt": f"What is {n}?", "chosen": f"It is {n}.", "rejected": "Who can say."}
             for n in range(24)
         ],
+        "feedback": [
+            {"prompt": f"What is {n}?", "completion": f"It is {n}.", "label": n % 3 > 0}
+            for n in range(24)
+        ],
         "documents": [_text(n, "drum") for n in range(12)],
         "general": [_text(n, "river") for n in range(12)],
         "more-general": [_text(n, "gate") for n in range(12)],

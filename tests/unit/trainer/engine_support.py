@@ -21,6 +21,7 @@ from finetune_trainer.prepared import (
     PreparedSplit,
     SampleRow,
     SourceInfo,
+    Splits,
     write_prepared,
 )
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -47,6 +48,7 @@ def make_split(lengths: list[int], *, seed: int = 0, rows_per_unit: int = 1) -> 
         source_files=np.zeros(rows, np.int32),
         group_ids=np.arange(rows, dtype=np.int64),
         unit_offsets=np.arange(0, rows + 1, rows_per_unit, dtype=np.int64),
+        row_values=np.zeros(rows, np.float32),
     )
 
 
@@ -100,7 +102,12 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
-def make_prepared(folder: Path, train: PreparedSplit, evaluation: PreparedSplit) -> Path:
+def make_prepared(
+    folder: Path,
+    train: PreparedSplit,
+    evaluation: PreparedSplit,
+    partners: Splits | None = None,
+) -> Path:
     """Write prepared data as `prepare` does."""
     metadata = PreparedMetadata(
         unit=Unit.ROW,
@@ -118,7 +125,7 @@ def make_prepared(folder: Path, train: PreparedSplit, evaluation: PreparedSplit)
             )
         ],
     )
-    write_prepared(folder, train, evaluation, metadata)
+    write_prepared(folder, train, evaluation, metadata, partners)
     return folder
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,51 @@ def test_a_stop_in_the_reference_pass_loses_no_shard(pairs: Sandbox) -> None:
     pairs.launch(dpo(pairs, "undisturbed"))
     losses = [[m["loss"] for m in lines(pairs, name)] for name in ("stopped", "undisturbed")]
     assert losses[0] == losses[1]
+
+
+@pytest.fixture(scope="module")
+def feedback(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """A sandbox whose data are 40 rows with labels and partners, and 8 held-out ones."""
+    sandbox = Sandbox.make(tmp_path_factory.mktemp("feedback"))
+    train, evaluation = (
+        replace(split, row_values=(np.arange(len(split)) % 3 > 0).astype(np.float32))
+        for split in (make_split(mixed_lengths(40)), make_split(mixed_lengths(8), seed=9))
+    )
+    partners = (make_split(mixed_lengths(40), seed=5), make_split(mixed_lengths(8), seed=6))
+    make_prepared(sandbox.root / "prepared", train, evaluation, partners)
+    return sandbox
+
+
+@pytest.mark.parametrize("method", ["ORPO", "KTO"])
+def test_other_preferences_train_alike_on_two_processes_and_after_a_stop(
+    pairs: Sandbox, feedback: Sandbox, method: str
+) -> None:
+    sandbox = feedback if method == "KTO" else pairs
+    training = {"epochs": "4", "globalBatchSize": 8, "learningRate": "1e-2", "evalEverySteps": 4}
+
+    def job(name: str, **more: Any) -> Path:
+        options = {"method": method, "adapter": NO_DROPOUT, "training": dict(training), **more}
+        return sandbox.run_file(f"{method.lower()}-{name}", **options)
+
+    alone = sandbox.launch(job("alone"))
+    two = job("two", workers={"processesPerNode": 2})
+    stopped = end_at(sandbox, two, "step 3/20", signal.SIGTERM)
+    finished = sandbox.launch(two)
+
+    assert (alone.code, stopped.code) == (0, ExitCode.INTERRUPTED), alone.log + stopped.log
+    assert finished.code == ExitCode.DONE, finished.log
+    assert ("stage Reference" in alone.log) == (method == "KTO")
+    runs = [lines(sandbox, f"{method.lower()}-{name}") for name in ("alone", "two")]
+    losses = [[m["loss"] for m in run if "loss" in m] for run in runs]
+    held_out = [[m["evaluation"]["loss"] for m in run if "evaluation" in m] for run in runs]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert held_out[0] == pytest.approx(held_out[1], abs=1e-5)
+    assert losses[0][-1] < losses[0][0]
+    alone_weights, two_weights = (
+        sandbox.weights(f"{method.lower()}-{name}") for name in ("alone", "two")
+    )
+    for name, tensor in alone_weights.items():
+        torch.testing.assert_close(two_weights[name], tensor, atol=1e-4, rtol=0)
 
 
 @pytest.fixture(scope="module")

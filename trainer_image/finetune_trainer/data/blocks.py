@@ -31,6 +31,7 @@ def cut_into_blocks(documents: PreparedSplit, length: int) -> PreparedSplit:
         source_files=documents.source_files[document],
         group_ids=documents.group_ids[document],
         unit_offsets=np.append(np.searchsorted(starts, blocks), len(starts)),
+        row_values=documents.row_values[document],
     )
     whole = cut.unit_lengths > 1
     return cut if whole.all() else select_units(cut, whole)

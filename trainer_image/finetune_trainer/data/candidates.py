@@ -6,12 +6,15 @@ from typing import Any
 
 from finetune_api.spec import RowFormat
 
+from finetune_trainer.data.feedback import label_of
+
 OPTIONAL_FIELDS: Mapping[RowFormat, tuple[str, ...]] = {
     RowFormat.TEXT: (),
     RowFormat.MESSAGES: ("system", "tools"),
     RowFormat.INSTRUCTION: ("context", "system"),
     RowFormat.PROMPT_COMPLETION: ("system",),
     RowFormat.PREFERENCE: ("system", "tools"),
+    RowFormat.FEEDBACK: ("system", "tools"),
 }
 """What rows of a format may have beside the fields that tell it."""
 
@@ -29,6 +32,8 @@ class Candidate:
     """Columns that make a row another candidate's."""
     context: str | None = None
     """Usual column of an Instruction row's context."""
+    flag: str | None = None
+    """Which of the required fields must hold true or false."""
 
     def column(self, field: str) -> str:
         """The column of a required field."""
@@ -50,6 +55,7 @@ class Candidate:
         return sum(
             all(column in row for column in needed)
             and not any(column in row for column in self.without)
+            and (self.flag is None or label_of(row[self.column(self.flag)]) is not None)
             for row in rows
         )
 
@@ -95,6 +101,17 @@ CANDIDATES: Sequence[Candidate] = (
         "two conversations",
         (("chosen", "chosen_messages"), ("rejected", "rejected_messages")),
     ),
+    *(
+        Candidate(
+            RowFormat.FEEDBACK, f"{name} and {label}", (*columns, ("label", label)), flag="label"
+        )
+        for label in ("label", "kto_tag")
+        for name, columns in (
+            ("texts", (("prompt", "prompt"), ("completion", "completion"))),
+            ("messages", (("messages", "messages"),)),
+            ("ShareGPT", (("messages", "conversations"),)),
+        )
+    ),
     Candidate(RowFormat.TEXT, "documents", (("text", "text"),)),
 )
 """Among equal ones, the first."""
@@ -119,6 +136,10 @@ IN_WORDS: Mapping[RowFormat, str] = {
     RowFormat.PROMPT_COMPLETION: "PromptCompletion (columns prompt and completion)",
     RowFormat.PREFERENCE: (
         "Preference (columns prompt, chosen and rejected, or two conversations that begin alike)"
+    ),
+    RowFormat.FEEDBACK: (
+        "Feedback (columns prompt, completion and label, or messages and label; the label is true "
+        "for a desirable answer)"
     ),
 }
 """Formats for people who look for one."""

@@ -101,7 +101,7 @@ class CorpusReader:
                 continue
             rows = list(itertools.islice(encoded, len(read.texts)))
             if self._is_kept(uri, number, rows):
-                table.add(rows, file=index, row=number, group=read.group)
+                table.add(rows, file=index, row=number, group=read.group, values=read.values)
 
     def _is_kept(self, uri: str, number: int, rows: Sequence[TokenRow]) -> bool:
         """Whether a unit goes on; otherwise the findings say why not."""

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from finetune_api.spec import FineTuneJobSpec
+from finetune_api.errors import UserError
+from finetune_api.reasons import Reason
+from finetune_api.spec import FineTuneJobSpec, Method
 from finetune_api.units import Unit
 
 from finetune_trainer.data.blocks import cut_into_blocks
 from finetune_trainer.data.corpus import CorpusReader, LocalSource
+from finetune_trainer.data.partners import partners_of
 from finetune_trainer.data.split import choose_held_out, held_out_target
 from finetune_trainer.data.table import select_units
 from finetune_trainer.prepared import PreparedSplit, SourceInfo
@@ -35,6 +38,25 @@ class Splits:
     train: PreparedSplit
     evaluation: PreparedSplit
     """Held out; may be empty."""
+
+    def partners(self, spec: FineTuneJobSpec) -> tuple[PreparedSplit, PreparedSplit] | None:
+        """KTO's partner rows of both; None for other methods. Raises UserError InvalidData."""
+        if spec.method is not Method.KTO:
+            return None
+        values = self.train.row_values
+        if (values == values[0]).all():
+            kind = "desirable" if values[0] else "undesirable"
+            raise UserError(
+                Reason.INVALID_DATA,
+                f"all {self.train.units} training rows are {kind}; KTO needs both kinds: add rows "
+                f"of the other, or use SFT for answers that are all desirable",
+                where=spec.data.train[0].uri,
+            )
+        seed, longest = spec.training.seed, spec.training.sequence_length
+        train, evaluation = (
+            partners_of(split, self.train, seed, longest) for split in (self.train, self.evaluation)
+        )
+        return train, evaluation
 
 
 def read_splits(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune_api.spec import FineTuneJobSpec, LossOn, Method
@@ -13,11 +13,12 @@ from finetune_trainer.data.chat import Chat, Rendered
 from finetune_trainer.data.conversation import Conversation, Message
 from finetune_trainer.data.document import Document, DocumentEncoder
 from finetune_trainer.data.faults import Fault, InvalidRow
+from finetune_trainer.data.feedback import Feedback
 from finetune_trainer.data.preference import Preference
 from finetune_trainer.data.table import TokenRow
 from finetune_trainer.data.vocabulary import Vocabulary
 
-Example = Conversation | Preference | Document
+Example = Conversation | Preference | Feedback | Document
 """What rows are read as."""
 
 
@@ -31,6 +32,8 @@ class Ready:
     """Equal for equal prompts or documents."""
     spells_special: bool
     """Its text spells a special token."""
+    values: tuple[float, ...] = ()
+    """What people said of each row, where the method asks."""
 
 
 class Rendering:
@@ -75,6 +78,8 @@ class Rendering:
                 rendered = self.chat.render(example, self.loss_on)
                 spells = self.chat.holds_special_text(example)
                 return Ready((rendered,), prompt_id(example.opening()), spells)
+            case Feedback(conversation, desirable):
+                return replace(self.render(conversation), values=(float(desirable),))
             case Preference(prompt, chosen, rejected):
                 texts = (self.chat.render(chosen), self.chat.render(rejected))
                 if texts[0].text == texts[1].text:

@@ -9,6 +9,7 @@ from finetune_trainer.data.chat import Chat
 from finetune_trainer.data.conversation import Conversation
 from finetune_trainer.data.corpus import LocalSource, find_examples
 from finetune_trainer.data.document import Document
+from finetune_trainer.data.feedback import Feedback
 from finetune_trainer.data.preference import Preference
 from finetune_trainer.data.rendering import Example, Rendering
 from finetune_trainer.data.shapes import Shape
@@ -46,6 +47,8 @@ def _sample(example: Example, rendering: Rendering) -> SampleRow:
     match example:
         case Document(text):
             return _opening(text, rendering.vocabulary)
+        case Feedback(conversation, _):
+            return _last_answer(conversation, rendering.chat)
         case Preference(_, chosen, _):
             return _last_answer(chosen, rendering.chat)
         case Conversation():

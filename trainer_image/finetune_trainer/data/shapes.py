@@ -1,6 +1,6 @@
 """Which shape a file's rows have, decided over the first of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from finetune_api.spec import FORMATS_OF, Method, RowFormat, RowSource
 
 from finetune_trainer.data.candidates import CANDIDATES, FIELD_NAMES, IN_WORDS, Candidate
 from finetune_trainer.data.document import TextColumns
+from finetune_trainer.data.feedback import FeedbackColumns
 from finetune_trainer.data.instruction import InstructionColumns
 from finetune_trainer.data.messages import MessagesColumns
 from finetune_trainer.data.preference import PreferenceColumns
@@ -21,7 +22,12 @@ _MAX_COLUMNS_SHOWN = 12
 
 Row = dict[str, Any]
 Reader = (
-    InstructionColumns | MessagesColumns | PromptCompletionColumns | PreferenceColumns | TextColumns
+    InstructionColumns
+    | MessagesColumns
+    | PromptCompletionColumns
+    | PreferenceColumns
+    | FeedbackColumns
+    | TextColumns
 )
 
 
@@ -48,7 +54,7 @@ def detect(source: RowSource, first_rows: Sequence[Row], method: Method) -> Shap
             Reason.INVALID_SPEC, f"fields maps {unknown[0]}; it may map {names}", where=source.uri
         )
     best = _best(_candidates(source, method), first_rows)
-    if best is None or _hides_pairs(best, source, first_rows):
+    if best is None or _hides_judgements(best, source, first_rows):
         raise _unfit(source, first_rows, method)
     return _shape(best, source, first_rows)
 
@@ -74,13 +80,14 @@ def _best(candidates: Sequence[Candidate], rows: Sequence[Row]) -> Candidate | N
     return best if hits else None
 
 
-def _hides_pairs(best: Candidate, source: RowSource, rows: Sequence[Row]) -> bool:
-    """Whether preference pairs would be read as conversations without anybody asking for it."""
+def _hides_judgements(best: Candidate, source: RowSource, rows: Sequence[Row]) -> bool:
+    """Whether pairs or labelled answers would be read as good answers without anybody asking."""
     if best.format not in FORMATS_OF[Method.SFT] or source.format is not RowFormat.AUTO:
         return False
     asked = set(source.fields or {}) & set(dict(best.columns))
-    pairs = [candidate for candidate in CANDIDATES if candidate.format is RowFormat.PREFERENCE]
-    return not asked and _best(pairs, rows) is not None
+    judged = (RowFormat.PREFERENCE, RowFormat.FEEDBACK)
+    others = [candidate for candidate in CANDIDATES if candidate.format in judged]
+    return not asked and _best(others, rows) is not None
 
 
 def _shape(best: Candidate, source: RowSource, first_rows: Sequence[Row]) -> Shape:
@@ -102,6 +109,8 @@ def _shape(best: Candidate, source: RowSource, first_rows: Sequence[Row]) -> Sha
             reader = MessagesColumns(**columns, system=system, tools=tools)
         case RowFormat.PROMPT_COMPLETION:
             reader = PromptCompletionColumns(**columns, system=system)
+        case RowFormat.FEEDBACK:
+            reader = _feedback(columns, system, tools)
         case RowFormat.PREFERENCE:
             reader = PreferenceColumns(**columns, system=system, tools=tools)
         case _:
@@ -113,6 +122,16 @@ def _shape(best: Candidate, source: RowSource, first_rows: Sequence[Row]) -> Sha
             columns["context"] = context or ""
     used = ", ".join(column for column in (*columns.values(), system, tools) if column)
     return Shape(f"{best.format.value} ({best.name}: {used})", reader)
+
+
+def _feedback(columns: Mapping[str, str], system: str | None, tools: str | None) -> FeedbackColumns:
+    inner = {name: column for name, column in columns.items() if name != "label"}
+    conversation: PromptCompletionColumns | MessagesColumns
+    if "messages" in inner:
+        conversation = MessagesColumns(**inner, system=system, tools=tools)
+    else:
+        conversation = PromptCompletionColumns(**inner, system=system)
+    return FeedbackColumns(columns["label"], conversation)
 
 
 def _check_fields(best: Candidate, source: RowSource) -> None:

@@ -26,9 +26,19 @@ class UnitTable:
         self._source_files = array("i")
         self._groups = array("q")
         self._row_counts = array("q")
+        self._values = array("f")
 
-    def add(self, rows: Sequence[TokenRow], *, file: int, row: int, group: int) -> None:
-        """Append a unit of `rows` that came from row `row` of source `file`."""
+    def add(
+        self,
+        rows: Sequence[TokenRow],
+        *,
+        file: int,
+        row: int,
+        group: int,
+        values: Sequence[float] = (),
+    ) -> None:
+        """Append a unit of `rows` that came from row `row` of source `file`; `values` are what
+        people said of each, if the method asks."""
         for tokens, spans in rows:
             self._tokens.extend(tokens)
             self._lengths.append(len(tokens))
@@ -39,6 +49,7 @@ class UnitTable:
             self._source_files.append(file)
             self._groups.append(group)
         self._row_counts.append(len(rows))
+        self._values.extend(values or [0.0] * len(rows))
 
     def to_split(self) -> PreparedSplit:
         """All units, in the order they came."""
@@ -52,6 +63,7 @@ class UnitTable:
             source_files=np.array(self._source_files, dtype=np.int32),
             group_ids=np.array(self._groups, dtype=np.int64),
             unit_offsets=offsets_of(np.array(self._row_counts, dtype=np.int64)),
+            row_values=np.array(self._values, dtype=np.float32),
         )
 
 
@@ -72,6 +84,7 @@ def select_units(split: PreparedSplit, keep: npt.NDArray[np.bool_]) -> PreparedS
         source_files=split.source_files[rows],
         group_ids=split.group_ids[rows],
         unit_offsets=offsets_of(row_counts[keep]),
+        row_values=split.row_values[rows],
     )
 
 

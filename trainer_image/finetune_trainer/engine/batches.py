@@ -1,6 +1,7 @@
 """Turns units of tokens into the tensors of one forward pass."""
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -38,6 +39,8 @@ class MicroBatch:
     """bool [L]; False for labels in the prompt of a unit's first row; None where there are none."""
     reference: torch.Tensor | None
     """float32 [N]; log-probability of each row's labels under the reference model."""
+    values: torch.Tensor
+    """float32 [N]; `PreparedSplit.row_values`."""
     attention_mask: torch.Tensor | None
     """int64 [B, T], 1 on tokens; None when packed: position_ids alone separate the rows."""
     row_bounds: torch.Tensor | None
@@ -49,13 +52,15 @@ class MicroBatch:
     """Tokens without padding."""
     labels: int
     """L"""
+    given: Mapping[str, float] = field(default_factory=dict)
+    """What `Objective.preliminary` found over the whole global batch."""
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same batch on `device`."""
         tensors: dict[str, Any] = {
-            field.name: value.to(device, non_blocking=True)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), torch.Tensor)
+            each.name: value.to(device, non_blocking=True)
+            for each in fields(self)
+            if isinstance(value := getattr(self, each.name), torch.Tensor)
         }
         return replace(self, **tensors)
 
@@ -68,6 +73,7 @@ def make_batch(
     packing: bool,
     reference: Float32 | None = None,
     prompts: bool = False,
+    given: Mapping[str, float] | None = None,
 ) -> MicroBatch:
     """The tensors of one bin of the global batch `units` [n].
 
@@ -85,6 +91,8 @@ def make_batch(
     return replace(
         batch,
         reference=known,
+        values=torch.from_numpy(split.row_values[rows]),
+        given=given or {},
         rows=len(rows),
         units=len(chosen),
         tokens=batch.tokens if chosen else 0,
@@ -147,6 +155,7 @@ def _assemble(parts: list[_Part], *, packing: bool, prompts: bool) -> MicroBatch
         label_rows=torch.from_numpy(row_of.ravel()[positions]),
         is_answer=torch.from_numpy(in_span.ravel()[positions]) if prompts else None,
         reference=None,
+        values=torch.zeros(len(parts)),
         attention_mask=None if packing else torch.from_numpy(mask),
         row_bounds=_bounds(lengths) if packing else None,
         rows=len(parts),

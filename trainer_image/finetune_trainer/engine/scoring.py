@@ -1,6 +1,8 @@
 """Forward passes over a whole split: means of an objective, and log-probabilities of rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -16,6 +18,15 @@ from finetune_trainer.methods.scorer import LabelScorer
 from finetune_trainer.prepared import PreparedSplit
 
 
+@dataclass(frozen=True)
+class SplitRows:
+    """A split and what the reference says of its rows."""
+
+    split: PreparedSplit
+    reference: Float32 | None = None
+    """[R] log-probability of each row under the reference model."""
+
+
 def measure_split(
     comm: Comm,
     model: torch.nn.Module,
@@ -24,13 +35,37 @@ def measure_split(
     objective: Objective,
     settings: StepSettings,
     reference: Float32 | None = None,
+    partners: SplitRows | None = None,
 ) -> dict[str, float]:
     """Means of the objective's sums over all units of `split`, shared among the ranks.
 
     Raises StopRequestedError on all ranks when one was asked to stop.
     """
     units = np.arange(split.units)
-    layout = UnitSizes.of(split).lay_out(
+    given: Mapping[str, float] = {}
+    if objective.preliminary is not None:
+        assert partners is not None, "the data has partner rows for this method"
+        given = measure_units(
+            comm, model, partners, units, objective=objective.preliminary, settings=settings
+        )
+    rows = SplitRows(split, reference)
+    return measure_units(
+        comm, model, rows, units, objective=objective, settings=settings, given=given
+    )
+
+
+def measure_units(
+    comm: Comm,
+    model: torch.nn.Module,
+    rows: SplitRows,
+    units: Int64,
+    *,
+    objective: Objective,
+    settings: StepSettings,
+    given: Mapping[str, float] = MappingProxyType({}),
+) -> dict[str, float]:
+    """The same over `units` [n] of `rows`, with what a preliminary pass has found."""
+    layout = UnitSizes.of(rows.split).lay_out(
         units, comm.world_size, settings.micro_batch_tokens, packing=settings.packing
     )
     module = LossModule(model, objective).eval()
@@ -40,12 +75,13 @@ def measure_split(
         if comm.agree_to_stop()[0]:
             raise StopRequestedError
         batch = make_batch(
-            split,
+            rows.split,
             units,
             chosen,
             packing=settings.packing,
-            reference=reference,
+            reference=rows.reference,
             prompts=objective.reads_prompts,
+            given=given,
         )
         with torch.no_grad(), computing(settings.precision, comm.device):
             _, sums = module(batch.to(comm.device), {})

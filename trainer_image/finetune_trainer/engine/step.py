@@ -18,6 +18,7 @@ from finetune_trainer.engine.optimizer import make_optimizer, set_rate
 from finetune_trainer.engine.packing import UnitSizes
 from finetune_trainer.engine.plan import Plan
 from finetune_trainer.engine.schedule import Schedule
+from finetune_trainer.engine.scoring import SplitRows, measure_units
 from finetune_trainer.engine.settings import StepSettings, StopRequestedError, chosen_micro_batch
 from finetune_trainer.methods.objective import Objective
 from finetune_trainer.prepared import PreparedSplit
@@ -50,6 +51,8 @@ class Rows:
     plan: Plan
     reference: Float32 | None = None
     """[R] log-probability of each row under the reference model."""
+    partners: SplitRows | None = None
+    """What the method's preliminary pass reads."""
 
 
 @dataclass
@@ -113,7 +116,7 @@ class Engine:
     def run_step(self) -> StepResult:
         """Do the next step. Raises StopRequestedError with the state of the last step intact."""
         seed_everything(self.settings.seed, self.step, self.comm.rank)
-        batches = self._micro_batches()
+        batches = self._micro_batches(self._look_at_partners())
         counts, (tokens, labels) = self._count(batches)
         self.wrapped.train()
         local = self._accumulate(batches, counts)
@@ -132,7 +135,18 @@ class Engine:
         self.step += 1
         return StepResult(loss, means, rate, norm, int(tokens), int(labels), skipped)
 
-    def _micro_batches(self) -> list[MicroBatch]:
+    def _look_at_partners(self) -> Mapping[str, float]:
+        """What the method must know of the step's partner rows, over all ranks."""
+        ahead, partners = self.objective.preliminary, self.rows.partners
+        if ahead is None:
+            return {}
+        assert partners is not None, "the data has partner rows for this method"
+        units = self.rows.plan.units_of(self.step)
+        return measure_units(
+            self.comm, self.model, partners, units, objective=ahead, settings=self.settings
+        )
+
+    def _micro_batches(self, given: Mapping[str, float]) -> list[MicroBatch]:
         """This rank's share of the step; every rank has the same number."""
         units = self.rows.plan.units_of(self.step)
         settings = self.settings
@@ -147,6 +161,7 @@ class Engine:
                 packing=settings.packing,
                 reference=self.rows.reference,
                 prompts=self.objective.reads_prompts,
+                given=given,
             )
             for chosen in layout[self.comm.rank]
         ]

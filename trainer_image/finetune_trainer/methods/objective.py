@@ -35,6 +35,10 @@ class Objective:
     reads_prompts: bool = False
     """Whether the prompt of each unit's first row counts as labels too, apart from its answer."""
 
+    preliminary: "Objective | None" = None
+    """What must be known of the partner rows of the whole global batch, without gradients, before
+    the loss of any micro-batch: its means are `MicroBatch.given`."""
+
     def loss(self, means: Mapping[str, float]) -> float:
         """What training minimises, from the means of the sums."""
         return sum(weight * means[name] for name, weight in self.weights.items())

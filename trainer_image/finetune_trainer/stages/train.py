@@ -15,7 +15,7 @@ from finetune_trainer.checkpoint.write import CheckpointWriter, Snapshot
 from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.interrupt import interrupted
 from finetune_trainer.engine.mixture import plan_of
-from finetune_trainer.engine.scoring import measure_split
+from finetune_trainer.engine.scoring import SplitRows, measure_split
 from finetune_trainer.engine.settings import StopRequestedError
 from finetune_trainer.engine.step import Engine, Rows
 from finetune_trainer.methods import objective_of
@@ -30,6 +30,10 @@ from finetune_trainer.stages.selection import LOSS, Selection
 
 log = logging.getLogger("finetune")
 
+TRAIN, EVALUATION = "train", "evaluation"
+PARTNERS = ("train-partners", "evaluation-partners")
+"""Splits as the reference pass names them."""
+
 
 class Training:
     """The engine of a run with its checkpoints, metrics, evaluations and limits."""
@@ -40,12 +44,17 @@ class Training:
         spec = run.file.spec
         self.run = run
         self.prepared = prepared
-        self._held_out_reference = reference.get("evaluation")
-        self._objective = objective_of(spec)
+        self._held_out_reference = reference.get(EVALUATION)
+        self._objective = objective_of(spec, prepared.train)
+        partners = prepared.partners or (None, None)
+        train_partners, self._held_out_partners = (
+            SplitRows(split, reference.get(name)) if split is not None else None
+            for split, name in zip(partners, PARTNERS, strict=True)
+        )
         self.engine = Engine.make(
             run.comm,
             model,
-            Rows(prepared.train, plan_of(spec, prepared), reference.get("train")),
+            Rows(prepared.train, plan_of(spec, prepared), reference.get(TRAIN), train_partners),
             objective=self._objective,
             training=spec.training,
             micro_batch_tokens=run.micro_batch_tokens,
@@ -149,6 +158,7 @@ class Training:
                 objective=self._objective,
                 settings=self.run.scoring_settings(split),
                 reference=self._held_out_reference,
+                partners=self._held_out_partners,
             )
         except StopRequestedError:
             self._save_and_stop()
@@ -254,8 +264,9 @@ def _train_natively(run: Run, model: torch.nn.Module, prepared: Prepared, uris: 
     """Train `model` with our engine, in place, to the parameters that are published; the number
     of steps. Collective."""
     reference: dict[str, Float32] = {}
-    if objective_of(run.file.spec).needs_reference:
-        splits = {"train": prepared.train, "evaluation": prepared.evaluation}
+    if objective_of(run.file.spec, prepared.train).needs_reference:
+        splits = {TRAIN: prepared.train, EVALUATION: prepared.evaluation}
+        splits |= dict(zip(PARTNERS, prepared.partners or (), strict=False))
         reference = reference_logprobs(run, model, splits)
     run.enter(Stage.TRAINING)
     training = Training(run, model, prepared, reference)

@@ -1,4 +1,4 @@
-"""cpt, dpo and orpo."""
+"""cpt, dpo, kto and orpo."""
 
 from typing import Any
 
@@ -32,6 +32,12 @@ CPT: Table = {
     "cpt.replay.template": _replay(None, "{{ title }}: {{ text }}", seen=(train_rows,)),
     "cpt.replay.license": _replay("mit", "cc-by-4.0", seen=(card,)),
     "cpt.replay.share": _replay("0.25", "0.5", seen=(epoch, units_read)),
+}
+FEEDBACK = {"method": "KTO", "data": {"train": [{"uri": f"{SHARED}/feedback.jsonl"}]}}
+KTO: Table = {
+    "kto.beta": Effect(("0.1", "0.5"), (losses,), FEEDBACK),
+    "kto.desirableWeight": Effect((None, "1", "3"), (losses,), FEEDBACK),
+    "kto.undesirableWeight": Effect((None, "1", "3"), (losses,), FEEDBACK),
 }
 ORPO: Table = {"orpo.beta": Effect(("0.1", "1"), (losses,), {**PAIRS, "method": "ORPO"})}
 DPO: Table = {

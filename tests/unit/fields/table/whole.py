@@ -11,6 +11,7 @@ PARTS: tuple[Table, ...] = (
     training.CHECKPOINTS,
     methods.CPT,
     methods.DPO,
+    methods.KTO,
     methods.ORPO,
     pods.WORKERS,
     pods.POD_TEMPLATE,

@@ -15,6 +15,7 @@ DOLLY = {"instruction": "Ask", "context": "Text", "response": "Answer", "categor
 ALPACA = {"instruction": "Ask", "input": "Text", "output": "Answer"}
 TURNS = [{"role": "user", "content": "Ask"}, {"role": "assistant", "content": "Answer"}]
 
+JUDGED = {"prompt": "a", "completion": "b", "label": False}
 PAIR = {"prompt": "Ask", "chosen": "Answer", "rejected": "Well"}
 
 
@@ -204,7 +205,10 @@ def test_what_does_not_fit_is_refused_in_words(
 @pytest.mark.parametrize(
     ("row", "method", "said"),
     [
-        (PAIR, Method.SFT, "of the format Preference .* fit method DPO"),
+        (PAIR, Method.SFT, "of the format Preference .* fit method DPO, ORPO"),
+        (PAIR, Method.KTO, "of the format Preference .* fit method DPO, ORPO"),
+        (JUDGED, Method.SFT, "of the format Feedback .* fit method KTO"),
+        (JUDGED, Method.DPO, "fit method SFT|fit method KTO"),
         ({**PAIR, "conversations": TURNS}, Method.SFT, "fit method DPO"),
         ({"messages": TURNS}, Method.CPT, "of the format Messages .* fit method SFT"),
         (DOLLY, Method.CPT, "of the format Instruction .* fit method SFT"),

@@ -45,6 +45,7 @@ def pairs_of(rows: list[dict[str, list[int]]]) -> PreparedSplit:
         source_files=np.zeros(count, np.int32),
         group_ids=np.arange(count, dtype=np.int64),
         unit_offsets=np.arange(0, count + 1, 2, dtype=np.int64),
+        row_values=np.zeros(count, np.float32),
     )
 
 

@@ -35,6 +35,13 @@ def pairs(count: int) -> list[dict[str, str]]:
     ]
 
 
+def feedback(count: int, *, all_good: bool = False) -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"What is {n}?", "completion": f"It is {n}.", "label": all_good or n % 3 > 0}
+        for n in range(count)
+    ]
+
+
 def documents(count: int, word: str = "drum") -> list[dict[str, str]]:
     return [{"title": f"Part {n}", "text": f"The {word} {n} turns. " * 12} for n in range(count)]
 
@@ -181,3 +188,37 @@ def test_a_mixture_that_cannot_be_is_refused_also_for_prepared_data(world: World
             mixed(weight)
         assert caught.value.reason is Reason.INVALID_SPEC
         assert caught.value.where == tiny
+
+
+def test_feedback_keeps_its_labels_and_gets_partners(world: World) -> None:
+    world.rows("rows.jsonl", feedback(40))
+
+    data = prepared(world.prepare(method="KTO", training=LENGTH))
+
+    assert data.partners is not None
+    for split, partners in zip((data.train, data.evaluation), data.partners, strict=True):
+        assert split.row_values.tolist() == [float((row - 1) % 3 > 0) for row in split.source_rows]
+        assert len(partners) == len(split)
+        assert partners.source_rows.tolist() == split.source_rows.tolist()
+    own, other = data.train.row(0), data.partners[0].row(0)
+    begin = int(own[1][0, 0])
+    assert own[0][:begin].tolist() == other[0][:begin].tolist()
+    assert own[0][begin:].tolist() != other[0][begin:].tolist()
+
+
+def test_feedback_of_one_kind_is_refused_with_the_method_that_fits(world: World) -> None:
+    world.rows("rows.jsonl", feedback(40, all_good=True))
+
+    with pytest.raises(UserError, match="training rows are desirable; KTO needs both.*SFT"):
+        world.prepare(method="KTO", training=LENGTH)
+
+
+def test_pairs_of_orpo_are_those_of_dpo(world: World) -> None:
+    world.rows("rows.jsonl", pairs(40))
+
+    one, other = (
+        prepared(world.prepare(method=method, training=LENGTH)) for method in ("DPO", "ORPO")
+    )
+
+    assert one.train.tokens.tolist() == other.train.tokens.tolist()
+    assert one.metadata.data_hash != other.metadata.data_hash

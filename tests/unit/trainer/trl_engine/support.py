@@ -36,6 +36,7 @@ def counting(rows: int, *, seed: int, pairs: bool = False) -> PreparedSplit:
         source_files=np.zeros(count, np.int32),
         group_ids=np.arange(count, dtype=np.int64),
         unit_offsets=np.arange(0, count + 1, 2 if pairs else 1, dtype=np.int64),
+        row_values=np.zeros(count, np.float32),
     )
 
 
