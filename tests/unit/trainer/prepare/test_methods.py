@@ -209,7 +209,7 @@ def test_feedback_keeps_its_labels_and_gets_partners(world: World) -> None:
 def test_feedback_of_one_kind_is_refused_with_the_method_that_fits(world: World) -> None:
     world.rows("rows.jsonl", feedback(40, all_good=True))
 
-    with pytest.raises(UserError, match="training rows are desirable; KTO needs both.*SFT"):
+    with pytest.raises(UserError, match=r"training rows are desirable; KTO needs both.*SFT"):
         world.prepare(method="KTO", training=LENGTH)
 
 
