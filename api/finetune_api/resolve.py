@@ -17,6 +17,7 @@ from finetune_api.spec import (
     Mixing,
     MixingStop,
     Orpo,
+    Reward,
     Strategy,
     Training,
 )
@@ -31,6 +32,7 @@ _LEARNING_RATES = {
     Method.SFT: ("2e-4", "2e-5"),
     Method.DPO: ("5e-6", "5e-7"),
     Method.KTO: ("5e-6", "5e-7"),
+    Method.REWARD: ("1e-4", "1e-5"),
     Method.ORPO: ("5e-5", "5e-6"),
 }
 _DROPOUT = {Method.CPT: "0.05", Method.SFT: "0.05"}
@@ -51,6 +53,7 @@ def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
             "checkpoints": _resolve_checkpoints(spec),
             "dpo": (spec.dpo or Dpo()) if spec.method is Method.DPO else None,
             "kto": _resolve_kto(spec),
+            "reward": (spec.reward or Reward()) if spec.method is Method.REWARD else None,
             "orpo": (spec.orpo or Orpo()) if spec.method is Method.ORPO else None,
             "workers": spec.workers.model_copy(update={"strategy": Strategy.DDP}),
         }
@@ -64,12 +67,13 @@ def effective(resolved: FineTuneJobSpec) -> Effective:
         training=resolved.training,
         dpo=resolved.dpo,
         kto=resolved.kto,
+        reward=resolved.reward,
         orpo=resolved.orpo,
         strategy=resolved.workers.strategy,
     )
 
 
-def settle(adapter: Adapter, *, starts_from_adapter: bool) -> Adapter:
+def settle(adapter: Adapter, *, starts_from_adapter: bool, method: Method = Method.SFT) -> Adapter:
     """The resolved `adapter` once it is known what the start model is.
 
     A new adapter gets its rank, alpha and layers; one that is continued keeps its own, so that
@@ -78,7 +82,8 @@ def settle(adapter: Adapter, *, starts_from_adapter: bool) -> Adapter:
     """
     choice = adapter.from_
     if choice is None:
-        choice = AdapterFrom.CONTINUE if starts_from_adapter else AdapterFrom.NEW
+        trained_further = AdapterFrom.MERGE if method is Method.REWARD else AdapterFrom.CONTINUE
+        choice = trained_further if starts_from_adapter else AdapterFrom.NEW
     if choice is AdapterFrom.NEW and starts_from_adapter:
         raise _refused(
             "the start model is an adapter: write Continue to train it further, or Merge to merge "

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from finetune_api.fields import ApiModel
 from finetune_api.progress import Number, Progress
-from finetune_api.spec import Adapter, Dpo, Kto, Orpo, Strategy, Training
+from finetune_api.spec import Adapter, Dpo, Kto, Orpo, Reward, Strategy, Training
 from finetune_api.units import Unit
 
 Text = Annotated[str, Field(max_length=1024)]
@@ -86,6 +86,8 @@ class Effective(ApiModel):
     """Settings of method DPO."""
     kto: Kto | None = None
     """Settings of method KTO."""
+    reward: Reward | None = None
+    """Settings of method Reward."""
     orpo: Orpo | None = None
     """Settings of method ORPO."""
     strategy: Strategy
@@ -129,10 +131,11 @@ class Measurement(ApiModel):
     """One measurement of the model on held-out rows."""
 
     cross_entropy: Number
-    """Mean cross entropy in nats per label token; of pairs that of the chosen completions."""
+    """Mean cross entropy in nats per label token, of pairs that of the chosen completions; of a
+    reward model per pair of answers."""
     preference_accuracy: Number | None = None
-    """Share of held-out pairs whose chosen completion the model finds likelier than the rejected
-    one; only of pairs."""
+    """Share of held-out pairs whose chosen completion the model finds likelier, or a reward model
+    better, than the rejected one; only of pairs."""
     answer: Annotated[str, Field(max_length=512)] | None = None
     """Answer to the sample question, cut to fit."""
 

@@ -11,6 +11,8 @@ class Unit(StrEnum):
     ROW = "Row"
     PAIR = "Pair"
     """A chosen and a rejected answer to one prompt."""
+    COMPARISON = "Comparison"
+    """Two or more answers to one prompt, from the best to the worst."""
     BLOCK = "Block"
     """training.sequenceLength tokens of documents laid one after another."""
 
@@ -25,6 +27,7 @@ UNIT_OF: dict[Method, Unit] = {
     Method.SFT: Unit.ROW,
     Method.DPO: Unit.PAIR,
     Method.KTO: Unit.ROW,
+    Method.REWARD: Unit.COMPARISON,
     Method.ORPO: Unit.PAIR,
 }
 """The unit of each method."""

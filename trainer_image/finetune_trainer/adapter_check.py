@@ -7,7 +7,7 @@ import torch
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
 from finetune_api.resolve import filled_in, settle
-from finetune_api.spec import Adapter, AdapterFrom, AdapterType
+from finetune_api.spec import Adapter, AdapterFrom, AdapterType, Method
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from finetune_trainer.adapter_config import AdapterFacts
@@ -22,13 +22,13 @@ from finetune_trainer.engine.targets import TARGETS, find_targets, output_head, 
 from finetune_trainer.model_check import CheckedAdapter, CheckedModel
 
 
-def settle_adapter(adapter: Adapter, model: CheckedModel) -> Adapter:
+def settle_adapter(adapter: Adapter, model: CheckedModel, method: Method) -> Adapter:
     """`adapter` as it will be trained from `model`; see `finetune_api.resolve.settle`.
 
     Raises UserError InvalidSpec for a layer that the model does not have, and for settings other
     than those of the adapter that is continued; ModelInvalid for an adapter of another base.
     """
-    settled = settle(adapter, starts_from_adapter=model.adapter is not None)
+    settled = settle(adapter, starts_from_adapter=model.adapter is not None, method=method)
     if model.adapter is not None:
         _check_start(adapter, settled, model, model.adapter)
     elif settled.type is not AdapterType.NONE:

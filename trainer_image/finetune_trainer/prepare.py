@@ -197,7 +197,7 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
     spec = run.spec
     say(f"checking the model {spec.model.uri}")
     model = check_model(store, spec.model.uri, folder / "model", spec.training.sequence_length)
-    adapter = settle_adapter(spec.adapter, model)
+    adapter = settle_adapter(spec.adapter, model, spec.method)
     if spec.training.engine is TrainingEngine.TRL:
         check_head_is_bare(adapter, model)
     rendering = Rendering(model.tokenizer, spec)

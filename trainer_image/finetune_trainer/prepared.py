@@ -47,8 +47,8 @@ class PreparedSplit:
     """R rows in U units, with T tokens and S loss spans in all; every array is read-only.
 
     A row is what attention and positions stay within. A unit is what globalBatchSize counts and
-    what is never torn apart: a row (SFT), a pair of rows, chosen and rejected (DPO), or the pieces
-    of documents that fill a block (CPT).
+    what is never torn apart: a row (SFT), a pair of rows, chosen and rejected (DPO), answers from
+    the best to the worst (Reward), or the pieces of documents that fill a block (CPT).
 
     A span is a half-open range of token positions inside its row. Label tokens are those
     inside spans: the model learns to predict them from the tokens before them.
@@ -73,8 +73,8 @@ class PreparedSplit:
     unit_offsets: Int64
     """[U + 1] where each unit's rows begin; the last is R."""
     row_values: Float32
-    """[R] what people said of each row: 1 for a desirable and 0 for an undesirable one (KTO); 0
-    where the method does not ask."""
+    """[R] what people said of each row: 1 for a desirable and 0 for an undesirable one (KTO), the
+    answer's score (Reward; of pairs 1 and 0); 0 where the method does not ask."""
 
     def __len__(self) -> int:
         """R."""

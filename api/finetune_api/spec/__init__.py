@@ -19,7 +19,16 @@ from finetune_api.spec.data import (
 )
 from finetune_api.spec.job import MUTABLE_FIELDS, Evaluation, FineTuneJobSpec
 from finetune_api.spec.method import RANKED, Method
-from finetune_api.spec.methods import MAX_REPLAY_SHARE, Cpt, Dpo, DpoLoss, Kto, Orpo, ReplaySource
+from finetune_api.spec.methods import (
+    MAX_REPLAY_SHARE,
+    Cpt,
+    Dpo,
+    DpoLoss,
+    Kto,
+    Orpo,
+    ReplaySource,
+    Reward,
+)
 from finetune_api.spec.model import ModelSource
 from finetune_api.spec.output import (
     Addressing,
@@ -95,6 +104,7 @@ __all__ = [
     "Resources",
     "Restarts",
     "Retain",
+    "Reward",
     "RowFormat",
     "RowSource",
     "Scheduler",

@@ -55,7 +55,8 @@ class Adapter(ApiModel):
     from_: Annotated[AdapterFrom | None, RECIPE] = None
     """Continue trains the start adapter further, with its type, rank, alpha and layers (when
     absent and the start model is an adapter). Merge merges it into its base, publishes that as
-    base/ and starts anew. New is for a full model (when absent there)."""
+    base/ and starts anew (so does method Reward when absent). New is for a full model (when absent
+    there)."""
     rank: Annotated[int | None, RECIPE, Field(ge=1, le=1024)] = None
     """Rank of the update; 16 when absent."""
     alpha: Annotated[int | None, RECIPE, Field(ge=1, le=4096)] = None

@@ -30,11 +30,13 @@ class RowFormat(StrEnum):
     MESSAGES = "Messages"
     PREFERENCE = "Preference"
     FEEDBACK = "Feedback"
+    RANKING = "Ranking"
 
 
 FORMATS_OF: dict[Method, tuple[RowFormat, ...]] = {
     Method.CPT: (RowFormat.TEXT,),
     Method.SFT: (RowFormat.MESSAGES, RowFormat.INSTRUCTION, RowFormat.PROMPT_COMPLETION),
+    Method.REWARD: (RowFormat.PREFERENCE, RowFormat.RANKING),
     Method.DPO: (RowFormat.PREFERENCE,),
     Method.KTO: (RowFormat.FEEDBACK,),
     Method.ORPO: (RowFormat.PREFERENCE,),
@@ -53,12 +55,12 @@ class RowSource(ApiModel):
     """Text (CPT): a column text. Instruction (SFT): instruction, context, response (dolly,
     alpaca). PromptCompletion (SFT): the texts prompt and completion, a user's turn and its answer.
     Messages (SFT): a list of turns (role and content, or ShareGPT's from and value). Preference
-    (DPO, ORPO): chosen and rejected after a prompt, or two conversations that begin alike. Feedback
-    (KTO): a prompt and a completion, or messages, with a label, true for a desirable answer. Auto
-    looks at the rows."""
+    (DPO, ORPO, Reward): chosen and rejected after a prompt, or two conversations that begin alike.
+    Feedback (KTO): a prompt and a completion, or messages, with a label, true for a desirable
+    answer. Ranking (Reward): responses to a prompt, with their scores. Auto looks at the rows."""
     fields: Annotated[dict[str, ShortText] | None, RECIPE, Field(max_length=16)] = None
     """Column map: our name (text, instruction, context, response, messages, prompt, completion,
-    chosen, rejected, label, system, tools) to the column."""
+    chosen, rejected, label, responses, scores, system, tools) to the column."""
     template: Annotated[LongText | None, RECIPE] = None
     """Jinja template: of the user's turn of Instruction rows, over instruction and context; of the
     document of Text rows, over text and the row's other columns."""

@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from finetune_api.fields import RECIPE, ApiModel, Rule
-from finetune_api.spec.adapter import Adapter, AdapterType
+from finetune_api.spec.adapter import Adapter, AdapterFrom, AdapterType
 from finetune_api.spec.data import FORMATS_OF, Data, RowFormat
 from finetune_api.spec.method import RANKED, Method
-from finetune_api.spec.methods import Cpt, Dpo, Kto, Orpo
+from finetune_api.spec.methods import Cpt, Dpo, Kto, Orpo, Reward
 from finetune_api.spec.model import ModelSource
 from finetune_api.spec.output import BestMetric, Checkpoints, Output, Restarts, Storage
 from finetune_api.spec.pods import PodTemplate, Preparation, Workers
@@ -44,7 +44,7 @@ def _formats_rule(method: Method) -> Rule:
     )
 
 
-BLOCKS = {"cpt": Method.CPT, "dpo": Method.DPO, "kto": Method.KTO, "orpo": Method.ORPO}
+BLOCKS = {method.lower(): method for method in Method if method is not Method.SFT}
 """Blocks of the spec that belong to one method."""
 
 
@@ -90,13 +90,35 @@ class FineTuneJobSpec(ApiModel):
             "with adapter.type None the result is a whole model already: remove output.merged",
             lambda spec: not spec.output.merged or spec.adapter.type is not AdapterType.NONE,
         ),
+        Rule(
+            "!has(self.reward) || !self.reward.margin || (self.data.train.all(source, "
+            "source.format == 'Ranking') && (!has(self.data.evaluation) || "
+            "self.data.evaluation.all(source, source.format == 'Ranking')))",
+            "reward.margin is the difference of scores: set format Ranking on all rows",
+            lambda spec: (
+                spec.reward is None
+                or not spec.reward.margin
+                or all(
+                    source.format is RowFormat.RANKING
+                    for source in [*spec.data.train, *(spec.data.evaluation or [])]
+                )
+            ),
+        ),
+        Rule(
+            "self.method != 'Reward' || !has(self.adapter.from) || self.adapter.from != 'Continue'",
+            "a reward model has another head than the start adapter's: write from: Merge, which is "
+            "also what happens when it is absent",
+            lambda spec: (
+                spec.method is not Method.REWARD or spec.adapter.from_ is not AdapterFrom.CONTINUE
+            ),
+        ),
         *trl_rules(Checkpoints()),
     )
 
     method: Annotated[Method, RECIPE]
     """CPT: continued pre-training on documents. SFT: answers to prompts. DPO: the better of two
     answers, measured from a reference. KTO: answers marked as desirable or not. ORPO: the better of
-    two answers, in one stage and without a reference."""
+    two answers, in one stage and without a reference. Reward: a model that scores answers."""
     model: Annotated[ModelSource, RECIPE]
     """The model that training starts from."""
     data: Annotated[Data, RECIPE]
@@ -111,6 +133,8 @@ class FineTuneJobSpec(ApiModel):
     """Settings of method DPO."""
     kto: Kto | None = None
     """Settings of method KTO."""
+    reward: Reward | None = None
+    """Settings of method Reward."""
     orpo: Orpo | None = None
     """Settings of method ORPO."""
     evaluation: Evaluation = Field(default_factory=Evaluation)

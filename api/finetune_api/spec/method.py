@@ -8,10 +8,11 @@ class Method(StrEnum):
 
     CPT = "CPT"
     SFT = "SFT"
+    REWARD = "Reward"
     DPO = "DPO"
     KTO = "KTO"
     ORPO = "ORPO"
 
 
-RANKED = (Method.DPO, Method.ORPO)
-"""Methods whose held-out units are pairs, of which a share is ranked rightly."""
+RANKED = (Method.REWARD, Method.DPO, Method.ORPO)
+"""Methods that train on better and worse answers, of which a share is ranked rightly."""

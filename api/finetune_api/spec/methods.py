@@ -97,6 +97,15 @@ class Kto(ApiModel):
     """Weight of undesirable rows in the loss."""
 
 
+class Reward(ApiModel):
+    """A reward model: the language model with a head that scores whole answers."""
+
+    center_coefficient: Annotated[DecimalNonNegative, RECIPE] = "0.01"
+    """Weight of the squared sum of a pair's two rewards, which keeps rewards about 0."""
+    margin: Annotated[bool, RECIPE] = False
+    """The better answer must win by the difference of the scores (Ranking rows)."""
+
+
 class Orpo(ApiModel):
     """Odds-ratio preference optimisation."""
 

@@ -75,7 +75,8 @@ class Best(ApiModel):
 
     metric: Annotated[BestMetric, RECIPE] = BestMetric.LOSS
     """Loss: the least loss on held-out rows. PreferenceAccuracy: the largest share of held-out
-    pairs whose chosen completion has the higher reward (DPO) or odds (ORPO)."""
+    pairs whose chosen completion has the higher reward (DPO, Reward) or odds
+    (ORPO)."""
 
 
 class Checkpoints(ApiModel):

@@ -85,8 +85,8 @@ class Training(ApiModel):
     max_steps: Annotated[int | None, RECIPE, Field(ge=1, le=100_000_000)] = None
     """Optimizer steps, in place of epochs."""
     global_batch_size: Annotated[int, RECIPE, Field(ge=1, le=1_000_000)] = 64
-    """Rows (SFT, KTO), pairs (DPO, ORPO) or blocks (CPT) in one optimizer step, over all
-    processes; the last step of an epoch may have fewer."""
+    """Rows (SFT, KTO), pairs (DPO, ORPO), comparisons (Reward) or blocks (CPT) in one optimizer
+    step, over all processes; the last step of an epoch may have fewer."""
     micro_batch_tokens: Annotated[int | None, Field(ge=16, le=16_777_216)] = None
     """Largest number of tokens in one forward pass of one process; chosen when absent."""
     sequence_length: Annotated[int, RECIPE, Field(ge=16, le=1_048_576)] = 4096

@@ -66,12 +66,16 @@ def two_values(schema: dict[str, Any]) -> tuple[Any, Any]:
 NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("data", "train", "weight"): {"data": {"mixing": "Interleave"}},
     ("data", "mixingStop"): {"data": {"mixing": "Interleave"}},
-    ("data", "train", "format"): {"method": "KTO"},
-    ("data", "evaluation", "format"): {"method": "KTO"},
+    ("data", "train", "format"): {"method": "Reward"},
+    ("data", "evaluation", "format"): {"method": "Reward"},
     ("cpt",): {"method": "CPT"},
     ("dpo",): {"method": "DPO"},
     ("kto",): {"method": "KTO"},
     ("orpo",): {"method": "ORPO"},
+    ("reward",): {"method": "Reward"},
+    ("reward", "margin"): {
+        "data": {"train": [{"uri": "s3://data/support.jsonl", "format": "Ranking"}]}
+    },
     ("training", "engine"): {"training": {"packing": False}},
     ("training", "earlyStopping"): {"training": {"evalEverySteps": 1}},
     ("checkpoints", "best"): {"training": {"evalEverySteps": 1}, "method": "DPO"},

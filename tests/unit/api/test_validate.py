@@ -70,7 +70,10 @@ def test_the_smallest_job_is_valid() -> None:
             "spec.training.learningRate: "
             'must be a decimal string > 0 and <= 1e9, for example "0.1"',
         ),
-        ({"method": "Magic"}, "spec.method: Input should be 'CPT', 'SFT', 'DPO', 'KTO' or 'ORPO'"),
+        (
+            {"method": "Magic"},
+            "spec.method: Input should be 'CPT', 'SFT', 'Reward', 'DPO', 'KTO' or 'ORPO'",
+        ),
         (
             {"podTemplate": {"env": [{"name": "FINETUNE_WORK_DIR", "value": "/x"}]}},
             "spec.podTemplate.env[0]: the operator sets this variable; keys and tokens belong in "

@@ -122,6 +122,14 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
             {"prompt": f"What is {n}?", "completion": f"It is {n}.", "label": n % 3 > 0}
             for n in range(24)
         ],
+        "rankings": [
+            {
+                "prompt": f"What is {n}?",
+                "responses": [f"It is {n}.", "Who can say.", f"Maybe {n} or more."],
+                "scores": [5, 1, 2.5],
+            }
+            for n in range(24)
+        ],
         "documents": [_text(n, "drum") for n in range(12)],
         "general": [_text(n, "river") for n in range(12)],
         "more-general": [_text(n, "gate") for n in range(12)],

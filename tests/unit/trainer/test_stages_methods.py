@@ -3,7 +3,8 @@
 import json
 import math
 import signal
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,17 @@ import numpy as np
 import pytest
 import torch
 from finetune_api.exits import ExitCode
+from finetune_trainer.prepared import PreparedSplit
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
 
-from tests.unit.trainer.engine_support import Sandbox, make_prepared, make_split, mixed_lengths
+from tests.unit.trainer.engine_support import (
+    Ended,
+    Sandbox,
+    make_prepared,
+    make_split,
+    mixed_lengths,
+)
 from tests.unit.trainer.test_stages_runs import end_at
 
 NO_DROPOUT = {"rank": 4, "alpha": 8, "dropout": "0"}
@@ -126,6 +136,117 @@ def test_other_preferences_train_alike_on_two_processes_and_after_a_stop(
     )
     for name, tensor in alone_weights.items():
         torch.testing.assert_close(two_weights[name], tensor, atol=1e-4, rtol=0)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A reward model of answers whose worth is known, and the sandbox that it was trained in."""
+
+    sandbox: Sandbox
+    ended: Ended
+    model: Any
+
+
+def worth(tokens: Any) -> float:
+    """Share of the words below w12."""
+    return float((np.asarray(tokens) < 12).mean())
+
+
+def judged_answers(units: int, seed: int) -> PreparedSplit:
+    """Comparisons of three answers, the best first."""
+    split = make_split([16] * (3 * units), seed=seed, rows_per_unit=3)
+    answers = 4 + split.tokens.reshape(units, 3, 16) % 16
+    answers[:, :, :4] = answers[:, :1, :4]
+    ranks = np.argsort([[-worth(row[4:]) for row in unit] for unit in answers], axis=1)
+    answers = np.take_along_axis(answers, ranks[:, :, None], axis=1)
+    values = np.array([worth(row[4:]) for row in answers.reshape(-1, 16)], np.float32)
+    starts = np.full(len(split), 4, np.int32)
+    tokens = np.ascontiguousarray(answers.reshape(-1))
+    return replace(split, tokens=tokens, row_values=values, span_starts=starts)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """Trained on 400 comparisons on two processes."""
+    sandbox = Sandbox.make(tmp_path_factory.mktemp("judged"))
+    make_prepared(sandbox.root / "prepared", judged_answers(400, 1), judged_answers(60, 2))
+    training = {"epochs": "6", "globalBatchSize": 10, "learningRate": "1e-2"}
+    training |= {"microBatchTokens": 512, "gradientCheckpointing": False}
+    run_file = sandbox.run_file(
+        "judge",
+        method="Reward",
+        adapter={"rank": 16, "alpha": 32, "dropout": "0"},
+        training=training,
+        workers={"processesPerNode": 2},
+        output={"uri": (sandbox.root / "store").as_uri(), "merged": True},
+    )
+    ended = sandbox.launch(run_file)
+    assert ended.code == ExitCode.DONE, ended.log
+    assert ended.message.output is not None
+    base = AutoModelForSequenceClassification.from_pretrained(
+        sandbox.root / "model", num_labels=1, dtype=torch.float32
+    )
+    folder = ended.message.output.uri.removeprefix("file://")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT's
+        model = PeftModel.from_pretrained(base, folder)
+    return Judged(sandbox, ended, model.eval())
+
+
+def reward_of(model: Any, tokens: Any) -> float:
+    with torch.no_grad():
+        return float(model(input_ids=torch.tensor(np.asarray(tokens, np.int64))[None]).logits)
+
+
+def test_a_reward_model_ranks_held_out_answers_as_the_rule_does(judged: Judged) -> None:
+    evaluation = judged.ended.message.evaluation
+    assert evaluation is not None
+    assert evaluation.question is None
+    assert evaluation.after is not None
+    assert float(evaluation.after.preference_accuracy or 0) >= 0.9
+    held_out = judged_answers(60, 2)
+    right = pairs_seen = 0
+    for unit in range(held_out.units):
+        rows = [held_out.row(3 * unit + k)[0] for k in range(3)]
+        values = held_out.row_values[3 * unit : 3 * unit + 3]
+        found = [reward_of(judged.model, row) for row in rows]
+        for better, worse in ((0, 1), (0, 2), (1, 2)):
+            if values[better] > values[worse]:
+                pairs_seen += 1
+                right += found[better] > found[worse]
+    assert right / pairs_seen == pytest.approx(
+        float(evaluation.after.preference_accuracy or 0), abs=1e-6
+    )
+
+
+def test_the_best_of_four_by_the_reward_model_beats_a_random_one(judged: Judged) -> None:
+    rng = np.random.default_rng(8)
+    chosen, all_worths = [], []
+    for _ in range(50):
+        prompt = rng.integers(4, 20, 4)
+        answers = [rng.integers(4, 20, 12) for _ in range(4)]
+        rewards = [reward_of(judged.model, np.concatenate([prompt, each])) for each in answers]
+        chosen.append(worth(answers[int(np.argmax(rewards))]))
+        all_worths += [worth(each) for each in answers]
+    assert np.mean(chosen) > np.mean(all_worths) + 0.08
+
+
+def test_a_reward_model_is_published_with_its_scale_and_merged(judged: Judged) -> None:
+    root = judged.sandbox.job_folder("judge")
+    manifest = json.loads((root / "manifest.json").read_text())
+    folder = Path(manifest["runURI"].removeprefix("file://"))
+    scale = json.loads((folder / "adapter" / "reward.json").read_text())
+    held_out = judged_answers(60, 2)
+    rewards = [reward_of(judged.model, held_out.row(row)[0]) for row in range(len(held_out))]
+    assert scale["mean"] == pytest.approx(np.mean(rewards), abs=1e-4)
+    assert scale["standardDeviation"] == pytest.approx(np.std(rewards), abs=1e-4)
+    assert scale["answers"] == 180
+    merged = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
+    row = held_out.row(0)[0]
+    assert reward_of(merged, row) == pytest.approx(rewards[0], abs=1e-3)
+    card = (folder / "README.md").read_text()
+    assert "AutoModelForSequenceClassification" in card
+    assert "num_labels=1" in card
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ OPTIONAL_FIELDS: Mapping[RowFormat, tuple[str, ...]] = {
     RowFormat.PROMPT_COMPLETION: ("system",),
     RowFormat.PREFERENCE: ("system", "tools"),
     RowFormat.FEEDBACK: ("system", "tools"),
+    RowFormat.RANKING: ("system", "tools"),
 }
 """What rows of a format may have beside the fields that tell it."""
 
@@ -112,6 +113,14 @@ CANDIDATES: Sequence[Candidate] = (
             ("ShareGPT", (("messages", "conversations"),)),
         )
     ),
+    *(
+        Candidate(
+            RowFormat.RANKING,
+            "prompt and scored answers",
+            (("prompt", "prompt"), ("responses", name), ("scores", "scores")),
+        )
+        for name in ("responses", "completions")
+    ),
     Candidate(RowFormat.TEXT, "documents", (("text", "text"),)),
 )
 """Among equal ones, the first."""
@@ -137,6 +146,7 @@ IN_WORDS: Mapping[RowFormat, str] = {
     RowFormat.PREFERENCE: (
         "Preference (columns prompt, chosen and rejected, or two conversations that begin alike)"
     ),
+    RowFormat.RANKING: "Ranking (columns prompt, responses and scores, two lists)",
     RowFormat.FEEDBACK: (
         "Feedback (columns prompt, completion and label, or messages and label; the label is true "
         "for a desirable answer)"

@@ -1,6 +1,6 @@
 """Rows with a chosen and a rejected answer to one prompt (DPO)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ class PreferenceColumns:
         A side is a text, a turn or a list of turns. Where both sides are whole conversations, the
         prompt is the turns with which both begin; a prompt column must agree with these.
         """
-        chosen, rejected = _side(row, self.chosen), _side(row, self.rejected)
-        prompt = _prompt(row, self.prompt) if self.prompt else []
+        chosen, rejected = (answer_turns(row.get(c), c) for c in (self.chosen, self.rejected))
+        prompt = prompt_turns(row, self.prompt) if self.prompt else []
         if not (_answers(chosen) and _answers(rejected)):
             shared = _shared(chosen, rejected)
             self._check_shared(prompt, shared)
@@ -48,8 +48,8 @@ class PreferenceColumns:
         tools = tool_schemas(row.get(self.tools), self.tools) if self.tools else None
         return Preference(
             [turn.message for turn in prompt],
-            _whole(prompt, chosen, tools),
-            _whole(prompt, rejected, tools),
+            whole(prompt, chosen, tools),
+            whole(prompt, rejected, tools),
         )
 
     def _check_shared(self, prompt: list[Turn], shared: list[Turn]) -> None:
@@ -74,19 +74,25 @@ class PreferenceColumns:
             where = self.prompt or self.chosen
             raise InvalidRow(Fault.TURNS, "the prompt has no turn of the user", where)
         for column, side in ((self.chosen, chosen), (self.rejected, rejected)):
-            if not side:
-                raise InvalidRow(Fault.EMPTY, "no answer follows the prompt", column)
-            if side[0].role != "assistant":
-                message = "the turns after the prompt must begin with the assistant's"
-                raise InvalidRow(Fault.PAIR, message, column)
-            if not any(turn.role == "assistant" and turn.weight for turn in side):
-                raise InvalidRow(Fault.NO_LABELS, "every answer has weight 0", column)
+            check_answer(side, column)
         if _equal(chosen, rejected):
             raise InvalidRow(Fault.PAIR, f"is the same as {self.chosen}", self.rejected)
 
 
-def _side(row: Mapping[str, Any], column: str) -> list[Turn]:
-    value = _value(row, column)
+def check_answer(turns: Sequence[Turn], column: str) -> None:
+    """Raise InvalidRow for turns that are no answer."""
+    if not turns:
+        raise InvalidRow(Fault.EMPTY, "no answer follows the prompt", column)
+    if turns[0].role != "assistant":
+        message = "the turns after the prompt must begin with the assistant's"
+        raise InvalidRow(Fault.PAIR, message, column)
+    if not any(turn.role == "assistant" and turn.weight for turn in turns):
+        raise InvalidRow(Fault.NO_LABELS, "every answer has weight 0", column)
+
+
+def answer_turns(value: object, column: str) -> list[Turn]:
+    """The turns of an answer: a text, a turn or a list of turns. Raises InvalidRow."""
+    value = _checked(value, column)
     if isinstance(value, str):
         return [Turn({"role": "assistant", "content": value}, 1)]
     if isinstance(value, dict):
@@ -94,16 +100,16 @@ def _side(row: Mapping[str, Any], column: str) -> list[Turn]:
     return read_turns(value, column)
 
 
-def _prompt(row: Mapping[str, Any], column: str) -> list[Turn]:
-    value = _value(row, column)
+def prompt_turns(row: Mapping[str, Any], column: str) -> list[Turn]:
+    """The turns of a prompt: a text, a turn or a list of turns. Raises InvalidRow."""
+    value = _checked(row.get(column), column)
     if isinstance(value, str):
         return [Turn({"role": "user", "content": value}, 1)]
     return read_turns([value] if isinstance(value, dict) else value, column)
 
 
-def _value(row: Mapping[str, Any], column: str) -> str | dict[str, Any] | list[Any]:
-    """What a column holds, if it is text with something in it, a turn or turns."""
-    value = row.get(column)
+def _checked(value: object, column: str) -> str | dict[str, Any] | list[Any]:
+    """`value`, if it is text with something in it, a turn or turns."""
     if value is None:
         raise InvalidRow(Fault.MISSING, "the field is missing", column)
     if isinstance(value, str):
@@ -132,7 +138,7 @@ def _equal(one: list[Turn], other: list[Turn]) -> bool:
     return [turn.message for turn in one] == [turn.message for turn in other]
 
 
-def _whole(
+def whole(
     prompt: list[Turn], answer: list[Turn], tools: list[dict[str, Any]] | None
 ) -> Conversation:
     """The conversation of one side; no answer within the prompt is learnt."""

@@ -15,10 +15,11 @@ from finetune_trainer.data.document import Document, DocumentEncoder
 from finetune_trainer.data.faults import Fault, InvalidRow
 from finetune_trainer.data.feedback import Feedback
 from finetune_trainer.data.preference import Preference
+from finetune_trainer.data.ranking import Ranking
 from finetune_trainer.data.table import TokenRow
 from finetune_trainer.data.vocabulary import Vocabulary
 
-Example = Conversation | Preference | Feedback | Document
+Example = Conversation | Preference | Ranking | Feedback | Document
 """What rows are read as."""
 
 
@@ -80,6 +81,10 @@ class Rendering:
                 return Ready((rendered,), prompt_id(example.opening()), spells)
             case Feedback(conversation, desirable):
                 return replace(self.render(conversation), values=(float(desirable),))
+            case Ranking(prompt, answers, scores):
+                found = tuple(self.chat.render(answer) for answer in answers)
+                spells = any(map(self.chat.holds_special_text, answers))
+                return Ready(found, prompt_id(prompt), spells, tuple(scores))
             case Preference(prompt, chosen, rejected):
                 texts = (self.chat.render(chosen), self.chat.render(rejected))
                 if texts[0].text == texts[1].text:
@@ -87,7 +92,7 @@ class Rendering:
                         Fault.PAIR, "the chat template makes chosen and rejected the same text"
                     )
                 spells = any(map(self.chat.holds_special_text, (chosen, rejected)))
-                return Ready(texts, prompt_id(prompt), spells)
+                return Ready(texts, prompt_id(prompt), spells, (1.0, 0.0))
 
     def encode(self, texts: Sequence[Rendered]) -> list[TokenRow]:
         """(token ids, label spans) of each text."""

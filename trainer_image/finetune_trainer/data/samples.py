@@ -11,6 +11,7 @@ from finetune_trainer.data.corpus import LocalSource, find_examples
 from finetune_trainer.data.document import Document
 from finetune_trainer.data.feedback import Feedback
 from finetune_trainer.data.preference import Preference
+from finetune_trainer.data.ranking import Ranking
 from finetune_trainer.data.rendering import Example, Rendering
 from finetune_trainer.data.shapes import Shape
 from finetune_trainer.data.vocabulary import Vocabulary
@@ -49,6 +50,8 @@ def _sample(example: Example, rendering: Rendering) -> SampleRow:
             return _opening(text, rendering.vocabulary)
         case Feedback(conversation, _):
             return _last_answer(conversation, rendering.chat)
+        case Ranking(_, answers, _):
+            return _last_answer(answers[0], rendering.chat)
         case Preference(_, chosen, _):
             return _last_answer(chosen, rendering.chat)
         case Conversation():

@@ -15,6 +15,7 @@ from finetune_trainer.data.instruction import InstructionColumns
 from finetune_trainer.data.messages import MessagesColumns
 from finetune_trainer.data.preference import PreferenceColumns
 from finetune_trainer.data.prompt_completion import PromptCompletionColumns
+from finetune_trainer.data.ranking import RankingColumns
 from finetune_trainer.data.row_template import RowTemplate
 
 ROWS_LOOKED_AT = 100
@@ -27,6 +28,7 @@ Reader = (
     | PromptCompletionColumns
     | PreferenceColumns
     | FeedbackColumns
+    | RankingColumns
     | TextColumns
 )
 
@@ -111,6 +113,8 @@ def _shape(best: Candidate, source: RowSource, first_rows: Sequence[Row]) -> Sha
             reader = PromptCompletionColumns(**columns, system=system)
         case RowFormat.FEEDBACK:
             reader = _feedback(columns, system, tools)
+        case RowFormat.RANKING:
+            reader = RankingColumns(**columns, system=system, tools=tools)
         case RowFormat.PREFERENCE:
             reader = PreferenceColumns(**columns, system=system, tools=tools)
         case _:

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from finetune_trainer.adapter_config import ADAPTER_WEIGHTS
-from finetune_trainer.engine.targets import find_targets, layer_pattern
+from finetune_trainer.engine.targets import find_targets, layer_pattern, reward_head
 
 NAME = "default"
 """PEFT's name of the one adapter."""
@@ -53,7 +53,8 @@ def new_config(base: Any, adapter: Adapter) -> LoraConfig:
         alpha_pattern=layer_pattern(targets.names, adapter.alpha_pattern or {}, "alphaPattern"),
         use_rslora=adapter.type is AdapterType.RSLORA,
         use_dora=adapter.type is AdapterType.DORA,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if reward_head(base) else "CAUSAL_LM",
+        modules_to_save=[reward_head(base)] if reward_head(base) else None,
     )
 
 

@@ -41,6 +41,10 @@ class MicroBatch:
     """float32 [N]; log-probability of each row's labels under the reference model."""
     values: torch.Tensor
     """float32 [N]; `PreparedSplit.row_values`."""
+    row_units: torch.Tensor
+    """int64 [N]; which of the units each row belongs to."""
+    last_positions: torch.Tensor
+    """int64 [N]; flat position of each row's last token; [1] in a dummy."""
     attention_mask: torch.Tensor | None
     """int64 [B, T], 1 on tokens; None when packed: position_ids alone separate the rows."""
     row_bounds: torch.Tensor | None
@@ -92,11 +96,17 @@ def make_batch(
         batch,
         reference=known,
         values=torch.from_numpy(split.row_values[rows]),
+        row_units=torch.from_numpy(_unit_of_rows(split, units[chosen])),
         given=given or {},
         rows=len(rows),
         units=len(chosen),
         tokens=batch.tokens if chosen else 0,
     )
+
+
+def _unit_of_rows(split: PreparedSplit, units: Int64) -> Int64:
+    counts = split.unit_offsets[units + 1] - split.unit_offsets[units]
+    return np.repeat(np.arange(len(units)), counts)
 
 
 class _Part(NamedTuple):
@@ -135,6 +145,7 @@ def _assemble(parts: list[_Part], *, packing: bool, prompts: bool) -> MicroBatch
     targets = np.full(shape, IGNORED, np.int64)
     in_span = np.zeros(shape, np.bool_)
     start = 0
+    last = []
     for index, part in enumerate(parts):
         size = len(part.tokens)
         line, begin = (0, start) if packing else (index, 0)
@@ -145,6 +156,7 @@ def _assemble(parts: list[_Part], *, packing: bool, prompts: bool) -> MicroBatch
         in_span[line, place] = part.in_span
         mask[line, place] = 1
         row_of[line, place] = index
+        last.append(line * shape[1] + begin + size - 1)
         start += size
     positions = np.flatnonzero(targets != IGNORED)
     return MicroBatch(
@@ -156,6 +168,8 @@ def _assemble(parts: list[_Part], *, packing: bool, prompts: bool) -> MicroBatch
         is_answer=torch.from_numpy(in_span.ravel()[positions]) if prompts else None,
         reference=None,
         values=torch.zeros(len(parts)),
+        row_units=torch.zeros(len(parts), dtype=torch.int64),
+        last_positions=torch.tensor(last),
         attention_mask=None if packing else torch.from_numpy(mask),
         row_bounds=_bounds(lengths) if packing else None,
         rows=len(parts),

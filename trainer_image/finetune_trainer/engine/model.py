@@ -3,17 +3,32 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import Adapter, AdapterType, Precision, Training
-from transformers import AutoModelForCausalLM
+from finetune_api.spec import Adapter, AdapterType, Method, Precision, Training
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from finetune_trainer.engine import attention
 from finetune_trainer.engine.adapters import new_adapter, trained_adapter
+
+
+class Head(Enum):
+    """What a model makes of its last hidden states."""
+
+    TOKENS = "tokens"
+    """Logits over the vocabulary."""
+    REWARD = "reward"
+    """One number for a whole text."""
+
+    @classmethod
+    def of(cls, method: Method) -> "Head":
+        """The head of models that `method` trains."""
+        return cls.REWARD if method is Method.REWARD else cls.TOKENS
 
 
 @dataclass(frozen=True)
@@ -24,11 +39,20 @@ class ModelSettings:
     precision: Precision
     gradient_checkpointing: bool
     seed: int
+    head: Head = Head.TOKENS
 
     @classmethod
-    def of(cls, adapter: Adapter, training: Training) -> "ModelSettings":
+    def of(
+        cls, adapter: Adapter, training: Training, method: Method = Method.SFT
+    ) -> "ModelSettings":
         """The settings of a resolved spec."""
-        return cls(adapter, training.precision, training.gradient_checkpointing, training.seed)
+        return cls(
+            adapter,
+            training.precision,
+            training.gradient_checkpointing,
+            training.seed,
+            Head.of(method),
+        )
 
 
 def load_model(
@@ -46,7 +70,8 @@ def load_model(
         adapter_folder: adapter to train further, in place of a new one.
     """
     full = settings.adapter.type is AdapterType.NONE
-    base = load_base(folder, torch.float32 if full else compute_dtype(settings.precision))
+    dtype = torch.float32 if full else compute_dtype(settings.precision)
+    base = load_base(folder, dtype, settings.head)
     base.config.use_cache = False
     if device.type == "cpu" and base.is_backend_compatible():
         base.set_attn_implementation(attention.NAME)
@@ -64,14 +89,20 @@ def load_model(
     return model.to(device)
 
 
-def load_base(folder: Path, dtype: torch.dtype | str) -> Any:
+def load_base(folder: Path, dtype: torch.dtype | str, head: Head = Head.TOKENS) -> Any:
     """The Transformers model in `folder`; `auto` keeps the type that it is stored in.
 
-    Raises UserError MODEL_INVALID.
+    A reward head that the folder does not have is drawn from torch's generator. Raises UserError
+    MODEL_INVALID.
     """
+    kind = AutoModelForCausalLM
+    more: dict[str, Any] = {}
+    if head is Head.REWARD:
+        kind, more = AutoModelForSequenceClassification, {"num_labels": 1}
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        return kind.from_pretrained(
             folder,
+            **more,
             dtype=dtype,
             use_safetensors=True,
             local_files_only=True,

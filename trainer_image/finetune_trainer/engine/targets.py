@@ -12,6 +12,8 @@ from transformers.pytorch_utils import Conv1D
 
 _NAMES_SHOWN = 20
 _GLOB = frozenset("*?[")
+_REWARD_HEADS = ("score", "classifier")
+"""Names that Transformers gives the head of models for sequence classification."""
 TARGETS = "spec.adapter.targetModules"
 
 
@@ -124,6 +126,16 @@ def _matching(entry: str, names: list[str], head: str | None) -> list[str]:
 
 
 def output_head(base: Any) -> str | None:
-    """Full name of the layer that makes logits."""
+    """Full name of the layer that makes logits, or rewards."""
+    if name := reward_head(base):
+        return name
     head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
     return next((name for name, part in base.named_modules() if part is head), None)
+
+
+def reward_head(base: Any) -> str | None:
+    """Name of the layer that scores whole texts, of models that do."""
+    names = (
+        name for name in _REWARD_HEADS if isinstance(getattr(base, name, None), torch.nn.Module)
+    )
+    return next(names, None)

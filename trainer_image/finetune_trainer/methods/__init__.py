@@ -2,7 +2,7 @@
 
 from finetune_api.spec import RANKED, FineTuneJobSpec, Method
 
-from finetune_trainer.methods import dpo, kto, orpo, ranking, sft
+from finetune_trainer.methods import dpo, kto, orpo, ranking, reward, sft
 from finetune_trainer.methods.objective import Objective
 from finetune_trainer.prepared import PreparedSplit
 
@@ -18,6 +18,9 @@ def objective_of(spec: FineTuneJobSpec, train: PreparedSplit) -> Objective:
         case Method.KTO:
             assert spec.kto is not None, "resolve() fills it in"
             return kto.objective(spec.kto, train.row_values)
+        case Method.REWARD:
+            assert spec.reward is not None, "resolve() fills it in"
+            return reward.objective(spec.reward)
         case Method.ORPO:
             assert spec.orpo is not None, "resolve() fills it in"
             return orpo.objective(spec.orpo)
@@ -27,4 +30,6 @@ def measurement_of(spec: FineTuneJobSpec) -> Objective:
     """What is measured on held-out rows before and after training, without a reference."""
     if spec.method is Method.KTO:
         return kto.DESIRABLE_ROWS
+    if spec.method is Method.REWARD:
+        return reward.RANKING
     return ranking.RANKING if spec.method in RANKED else sft.OBJECTIVE

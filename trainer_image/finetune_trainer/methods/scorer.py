@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from finetune_trainer.engine.batches import MicroBatch
+from finetune_trainer.engine.targets import reward_head
 from finetune_trainer.methods.chunked import chunked_cross_entropy, chunked_logprobs
 
 FULL_LOGITS = 2**26
@@ -53,6 +54,17 @@ class LabelScorer:
         """Sum of log p over the labels of each row: float32 [N]; [1] of zero for a dummy."""
         totals = torch.zeros(max(1, batch.rows), device=batch.label_rows.device)
         return totals.index_add(0, batch.label_rows, self.logprobs(batch))
+
+    def row_rewards(self, batch: MicroBatch) -> torch.Tensor:
+        """What a reward model gives each row, read at its last token: float32 [N]; [1] for a
+        dummy."""
+        head = reward_head(self._base)
+        assert head is not None, "the model has a reward head"
+        inputs = {name: value for name, value in self._inputs(batch).items() if value is not None}
+        output = self._base.base_model(**inputs)
+        last = output.last_hidden_state.flatten(0, 1)[batch.last_positions]
+        rewards: torch.Tensor = getattr(self._base, head)(last)
+        return rewards.float().squeeze(1)
 
     def label_logits(self, batch: MicroBatch) -> torch.Tensor:
         """Logits at the positions that predict a label: [L, vocabulary]."""

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
-from finetune_api.spec import RowSource
+from finetune_api.spec import Method, RowSource
 from finetune_api.status import EvaluationStatus
 
 from finetune_trainer.engine.mixture import train_sources
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.report import About
+from finetune_trainer.stages.reward import REWARD_FILE
 from finetune_trainer.storage.addresses import file_path, scheme_of
 
 CARD_FILE = "README.md"
@@ -41,7 +42,7 @@ def write_card(run: Run, about: About) -> Path:
         *(_source_line(source, "training") for source in train_sources(spec)),
         *(_source_line(source, "measuring") for source in spec.data.evaluation or []),
         "",
-        *_measurements(about.evaluation),
+        *_measurements(about.evaluation, is_reward=spec.method is Method.REWARD),
     ]
     path = run.work / "publish" / CARD_FILE
     path.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
@@ -50,24 +51,53 @@ def write_card(run: Run, about: About) -> Path:
 
 def _loading(run: Run, about: About) -> list[str]:
     """What loads the result, for someone whose working directory is the run's folder."""
-    whole = [
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
-        f'model = AutoModelForCausalLM.from_pretrained("{_MODEL}")',
-        f'tokenizer = AutoTokenizer.from_pretrained("{_MODEL}")',
-    ]
+    whole = _whole_model(run)
     if run.full_weights:
-        return ["In this folder:", "", *_code(whole)]
+        return ["In this folder:", "", *_code(whole), *_scoring(run, _MODEL)]
     base, hint = _base_argument(run, about)
+    kind, options = _kind(run)
     lines = [
-        "from peft import PeftModel; from transformers import AutoModelForCausalLM, AutoTokenizer",
-        f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base}), "
-        f'"{_ADAPTER}")',
+        f"from peft import PeftModel; from transformers import {kind}, AutoTokenizer",
+        f'model = PeftModel.from_pretrained({kind}.from_pretrained({base}{options}), "{_ADAPTER}")',
         f'tokenizer = AutoTokenizer.from_pretrained("{_ADAPTER}")',
     ]
     text = [f"In this folder{hint}:", "", *_code(lines)]
     if run.file.spec.output.merged:
         text += ["Or, with the adapter merged into the base:", "", *_code(whole)]
-    return text
+    return [*text, *_scoring(run, _ADAPTER)]
+
+
+def _kind(run: Run) -> tuple[str, str]:
+    """(class of Transformers that loads the base, options that it takes)."""
+    if run.file.spec.method is Method.REWARD:
+        return "AutoModelForSequenceClassification", ", num_labels=1"
+    return "AutoModelForCausalLM", ""
+
+
+def _whole_model(run: Run) -> list[str]:
+    kind, _ = _kind(run)
+    return [
+        f"from transformers import {kind}, AutoTokenizer",
+        f'model = {kind}.from_pretrained("{_MODEL}")',
+        f'tokenizer = AutoTokenizer.from_pretrained("{_MODEL}")',
+    ]
+
+
+def _scoring(run: Run, folder: str) -> list[str]:
+    """How a reward model is asked."""
+    if run.file.spec.method is not Method.REWARD:
+        return []
+    lines = [
+        'turns = [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]',
+        'ids = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=True)',
+        "reward = model.eval()(**ids).logits.item()",
+    ]
+    return [
+        "The reward of an answer, which only compares with others to the same prompt "
+        f"(`{folder}/{REWARD_FILE}` has mean and standard deviation over held-out answers):",
+        "",
+        *_code(lines),
+    ]
 
 
 _MODEL = "model"
@@ -101,20 +131,22 @@ def _source_line(source: RowSource, purpose: str) -> str:
     return f"| `{source.uri}` | {purpose} | {source.license or 'not stated'} |"
 
 
-def _measurements(evaluation: EvaluationStatus | None) -> list[str]:
+def _measurements(evaluation: EvaluationStatus | None, *, is_reward: bool) -> list[str]:
     if evaluation is None or evaluation.before is None or evaluation.after is None:
         return []
     before, after = evaluation.before, evaluation.after
+    unit = "pair of answers" if is_reward else "label token"
+    better = "better" if is_reward else "likelier"
     lines = [
         "## Before and after, on held-out rows",
         "",
         "| | before | after |",
         "|---|---|---|",
-        f"| cross entropy, nats per label token | {before.cross_entropy} | {after.cross_entropy} |",
+        f"| cross entropy, nats per {unit} | {before.cross_entropy} | {after.cross_entropy} |",
     ]
     if before.preference_accuracy and after.preference_accuracy:
         shares = f"{before.preference_accuracy} | {after.preference_accuracy}"
-        lines.append(f"| pairs whose chosen completion is likelier | {shares} |")
+        lines.append(f"| pairs whose chosen completion is {better} | {shares} |")
     if evaluation.question:
         lines += ["", "Question:", "", *_quote(evaluation.question)]
         for title, measured in (("Answer before", before), ("Answer after", after)):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from finetune_api.spec import Method
 from finetune_api.status import Measurement
 from transformers import AutoTokenizer, StoppingCriteria, StoppingCriteriaList
 
@@ -45,7 +46,7 @@ def measure(
     except StopRequestedError as error:
         raise interrupted("the measurement is done again when the run goes on") from error
     answer = None
-    if run.comm.is_first and prepared.metadata.samples:
+    if run.comm.is_first and sample_question(run, prepared) is not None:
         prompt = prepared.metadata.samples[0].prompt_text_rendered
         answer = _answer(run, model, tokenizer_folder, prompt)[:_LONGEST_TEXT]
     # The others wait here, looking for a request to stop, not inside a collective.
@@ -58,8 +59,10 @@ def measure(
     )
 
 
-def sample_question(prepared: Prepared) -> str | None:
-    """The last turn before the answer of the first sample."""
+def sample_question(run: Run, prepared: Prepared) -> str | None:
+    """The last turn before the answer of the first sample; a reward model answers none."""
+    if run.file.spec.method is Method.REWARD:
+        return None
     for sample in prepared.metadata.samples[:1]:
         content = sample.prompt_messages[-1].get("content") if sample.prompt_messages else None
         return str(content or sample.prompt_text_rendered)[:_LONGEST_TEXT]

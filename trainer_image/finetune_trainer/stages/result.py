@@ -50,7 +50,7 @@ def load_result(run: Run, base_folder: Path, adapter: Adapter) -> torch.nn.Modul
     Args:
         adapter: settled for the start model.
     """
-    settings = ModelSettings.of(adapter, run.file.spec.training)
+    settings = ModelSettings.of(adapter, run.file.spec.training, run.file.spec.method)
     if run.full_weights:
         model = load_model(run.result_folder, settings, run.comm.device)
         round_to_published(run, model)

@@ -62,7 +62,11 @@ class _Sequence:
         merging = self.markers.get(Stage.MERGING)
         self.fetched: Fetched = fetch(run, merging.result_uri if merging else None)
         starts_from_adapter = self.fetched.start.adapter_uri is not None
-        self.adapter = settle(run.file.spec.adapter, starts_from_adapter=starts_from_adapter)
+        self.adapter = settle(
+            run.file.spec.adapter,
+            starts_from_adapter=starts_from_adapter,
+            method=run.file.spec.method,
+        )
         if merging is None and self.adapter.from_ is AdapterFrom.MERGE:
             self.fetched, merging = merge_start(run, self.fetched)
         self.merging: Marker | None = merging
@@ -101,7 +105,7 @@ class _Sequence:
         spec, fetched = self.run.file.spec, self.fetched
         # All ranks draw the same first adapter.
         seed_everything(spec.training.seed)
-        settings = ModelSettings.of(self.adapter, spec.training)
+        settings = ModelSettings.of(self.adapter, spec.training, spec.method)
         return load_model(fetched.model, settings, self.run.comm.device, fetched.adapter)
 
     def baseline(self) -> Measurement | None:
@@ -135,7 +139,7 @@ class _Sequence:
         evaluation = None
         prepared = self.fetched.prepared
         if before is not None or after is not None:
-            question = sample_question(prepared)
+            question = sample_question(self.run, prepared)
             evaluation = EvaluationStatus(question=question, before=before, after=after)
         done = Finished(self.fetched, training, self.merging, evaluation)
         message = publish(self.run, done, self.seen)

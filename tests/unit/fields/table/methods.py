@@ -1,4 +1,4 @@
-"""cpt, dpo, kto and orpo."""
+"""Blocks that belong to one method."""
 
 from typing import Any
 
@@ -38,6 +38,14 @@ KTO: Table = {
     "kto.beta": Effect(("0.1", "0.5"), (losses,), FEEDBACK),
     "kto.desirableWeight": Effect((None, "1", "3"), (losses,), FEEDBACK),
     "kto.undesirableWeight": Effect((None, "1", "3"), (losses,), FEEDBACK),
+}
+RANKINGS = {
+    "method": "Reward",
+    "data": {"train": [{"uri": f"{SHARED}/rankings.jsonl", "format": "Ranking"}]},
+}
+REWARD: Table = {
+    "reward.centerCoefficient": Effect(("0", "1"), (losses,), RANKINGS),
+    "reward.margin": Effect((False, True), (losses,), RANKINGS),
 }
 ORPO: Table = {"orpo.beta": Effect(("0.1", "1"), (losses,), {**PAIRS, "method": "ORPO"})}
 DPO: Table = {

@@ -12,6 +12,7 @@ PARTS: tuple[Table, ...] = (
     methods.CPT,
     methods.DPO,
     methods.KTO,
+    methods.REWARD,
     methods.ORPO,
     pods.WORKERS,
     pods.POD_TEMPLATE,

@@ -205,11 +205,11 @@ def test_what_does_not_fit_is_refused_in_words(
 @pytest.mark.parametrize(
     ("row", "method", "said"),
     [
-        (PAIR, Method.SFT, "of the format Preference .* fit method DPO, ORPO"),
-        (PAIR, Method.KTO, "of the format Preference .* fit method DPO, ORPO"),
+        (PAIR, Method.SFT, "of the format Preference .* fit method Reward, DPO, ORPO"),
+        (PAIR, Method.KTO, "of the format Preference .* fit method Reward, DPO, ORPO"),
         (JUDGED, Method.SFT, "of the format Feedback .* fit method KTO"),
         (JUDGED, Method.DPO, "fit method SFT|fit method KTO"),
-        ({**PAIR, "conversations": TURNS}, Method.SFT, "fit method DPO"),
+        ({**PAIR, "conversations": TURNS}, Method.SFT, "fit method Reward, DPO, ORPO"),
         ({"messages": TURNS}, Method.CPT, "of the format Messages .* fit method SFT"),
         (DOLLY, Method.CPT, "of the format Instruction .* fit method SFT"),
         (DOLLY, Method.DPO, "fit method SFT"),
