@@ -23,6 +23,7 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging
 
 GENERAL_TEXT = Path(__file__).with_name("data") / "general.txt"
 VOCABULARY_SIZE = 1024
@@ -159,14 +160,16 @@ def pretrain(model: LlamaForCausalLM, stream: torch.Tensor, schedule: Schedule) 
         loss = output.loss.item()
         if step % 20 == 19 or step == schedule.steps - 1:
             seconds = time.monotonic() - started
-            print(
-                f"\rstep {step + 1}/{schedule.steps}  loss {loss:.3f}  {seconds:.0f} s",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-    print(file=sys.stderr)
+            tell(f"step {step + 1}/{schedule.steps}  loss {loss:.3f}  {seconds:.0f} s")
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
     return loss
+
+
+def tell(line: str) -> None:
+    """Show how far it is: in one line on a terminal, else line by line."""
+    begin, end = ("\r", "") if sys.stderr.isatty() else ("", "\n")
+    print(begin + line, end=end, file=sys.stderr, flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -181,6 +184,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Make the tokenizer and the model, pre-train it and save both in one folder."""
     arguments = parse_arguments()
+    logging.disable_progress_bar()
     torch.manual_seed(arguments.seed)
     torch.use_deterministic_algorithms(True)
     # One thread adds in the same order on every machine, and so small a model gains little by two.
