@@ -1,6 +1,6 @@
 """Training beside others: `python -m benchmarks.trainer [WORK ...]` prints Markdown.
 
-WORK is any of cpt, sft, dpo, start, checkpoints; all of them if none is named.
+WORK is any of cpt, sft, dpo, kto, orpo, reward, start, checkpoints; all of them if none is named.
 """
 
 import argparse
@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.alternate import alternate, machine, table
+from finetune_api.spec import Method
+
+from benchmarks.alternate import Contestant, alternate, machine, table
 from benchmarks.trainer import checkpoints, contestants, start
-from benchmarks.trainer.workload import make_blocks, make_rows
+from benchmarks.trainer.workload import Workload, make_blocks, make_rows
 
 OURS = "this engine"
 LOOP = "plain PyTorch loop, packed"
@@ -26,7 +28,10 @@ def main() -> None:
     works: dict[str, Callable[[int], str]] = {
         "cpt": _cpt,
         "sft": _sft,
-        "dpo": _dpo,
+        "dpo": partial(_preferences, Method.DPO, contestants.trl_dpo, ">= 2.0"),
+        "kto": partial(_preferences, Method.KTO, contestants.trl_kto, ">= 1.8"),
+        "orpo": partial(_preferences, Method.ORPO, contestants.trl_orpo, ">= 1.8"),
+        "reward": partial(_preferences, Method.REWARD, contestants.trl_reward, ">= 1.8"),
         "start": start.compare,
         "checkpoints": checkpoints.compare,
     }
@@ -45,7 +50,11 @@ def main() -> None:
 def _cpt(rounds: int) -> str:
     work = make_blocks(48)
     outcome = alternate(
-        {OURS: partial(contestants.engine, work), LOOP: partial(contestants.loop, work)}, rounds
+        {
+            OURS: partial(contestants.engine, work, Method.CPT),
+            LOOP: partial(contestants.loop, work),
+        },
+        rounds,
     )
     return table("CPT, blocks of 512 tokens", RATE, outcome, OURS, {LOOP: ">= 0.95"})
 
@@ -55,7 +64,7 @@ def _sft(rounds: int) -> str:
     as_it_comes, packing = "TRL SFTTrainer as it comes", "TRL SFTTrainer, packing"
     outcome = alternate(
         {
-            OURS: partial(contestants.engine, work),
+            OURS: partial(contestants.engine, work, Method.SFT),
             LOOP: partial(contestants.loop, work),
             as_it_comes: partial(contestants.trl_sft, work, packing=False),
             packing: partial(contestants.trl_sft, work, packing=True),
@@ -66,13 +75,16 @@ def _sft(rounds: int) -> str:
     return table("SFT, rows of mixed length", RATE, outcome, OURS, bars)
 
 
-def _dpo(rounds: int) -> str:
-    work = make_rows(64, pairs=True)
-    trl = "TRL DPOTrainer as it comes"
-    outcome = alternate(
-        {OURS: partial(contestants.engine, work), trl: partial(contestants.trl_dpo, work)}, rounds
-    )
-    return table("DPO, reference pass included", RATE, outcome, OURS, {trl: ">= 2.0"})
+def _preferences(method: Method, trl: Callable[[Workload], float], bar: str, rounds: int) -> str:
+    pairs = method is not Method.KTO
+    work = make_rows(64 if pairs else 128, pairs=pairs)
+    theirs = f"TRL {method}Trainer as it comes"
+    ours: dict[str, Contestant] = {
+        OURS: partial(contestants.engine, work, method),
+        theirs: partial(trl, work),
+    }
+    title = f"{method}, any reference pass included"
+    return table(title, RATE, alternate(ours, rounds), OURS, {theirs: bar})
 
 
 if __name__ == "__main__":

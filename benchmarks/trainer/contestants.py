@@ -2,29 +2,31 @@
 
 All start from the same weights with the same LoRA, take the same number of rows in an optimizer
 step, compute in fp32, and report the label tokens of the rows over the seconds of training.
-Loading is not counted; the reference pass of DPO is.
+Loading is not counted; a reference's passes are, and TRL's preparation of preferences.
 """
 
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from finetune_api.spec import Adapter, Dpo, Precision, Training
+from finetune_api.resolve import resolve
+from finetune_api.spec import Adapter, FineTuneJobSpec, Method, Precision, Training
+from finetune_trainer.data.partners import partners_of
 from finetune_trainer.engine.batches import Float32, MicroBatch, make_batch
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import ModelSettings, load_model, trainable
 from finetune_trainer.engine.packing import UnitSizes
 from finetune_trainer.engine.plan import Mixture, Plan
-from finetune_trainer.engine.scoring import row_logprobs
+from finetune_trainer.engine.scoring import SplitRows, row_logprobs
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.engine.step import Engine, Rows
-from finetune_trainer.methods import dpo, sft
-from finetune_trainer.methods.objective import Objective
+from finetune_trainer.methods import objective_of, sft
 from finetune_trainer.prepared import PreparedSplit
 from torch.nn import functional
 
@@ -46,18 +48,54 @@ TRAINING = Training(
 )
 
 
-def engine(work: Workload) -> float:
-    """Label tokens in a second of this project's engine."""
+def engine(work: Workload, method: Method) -> float:
+    """Label tokens in a second of this project's engine, passes of a reference included."""
     split = split_of(work)
-    objective: Objective = dpo.objective(Dpo()) if work.rejected else sft.OBJECTIVE
-    made = _make_engine(work, split, objective)
+    if method is Method.KTO:
+        split = replace(split, row_values=np.arange(len(split), dtype=np.float32) % 2)
+    if method is Method.REWARD:
+        split = replace(split, row_values=np.tile(np.array([1, 0], np.float32), split.units))
+    spec = resolve(_spec(work, method))
+    objective = objective_of(spec, split)
+    settings = ModelSettings.of(ADAPTER, TRAINING, method)
+    model = load_model(work.model, settings, CPU)
+    partners = partners_of(split, split, 0, 2 * LONGEST) if objective.preliminary else None
     began = time.perf_counter()
+    known, of_partners = (
+        _reference(model, each) if each is not None and objective.needs_reference else None
+        for each in (split, partners)
+    )
+    rows = Rows(split, _plan(split), known)
+    if partners is not None:
+        rows = replace(rows, partners=SplitRows(partners, of_partners))
+    made = Engine.make(Comm.alone(), model, rows, objective=objective, training=TRAINING)
     while not made.finished:
         made.run_step()
-    seconds = time.perf_counter() - began
-    if work.rejected:
-        seconds += _reference_seconds(work, split)
-    return work.label_tokens / seconds
+    return work.label_tokens / (time.perf_counter() - began)
+
+
+def _spec(work: Workload, method: Method) -> FineTuneJobSpec:
+    uri = work.model.as_uri()
+    return FineTuneJobSpec.parse_wire(
+        {
+            "method": method.value,
+            "model": {"uri": uri},
+            "data": {"train": [{"uri": f"{uri}/rows"}]},
+            "output": {"uri": f"{uri}/out"},
+        }
+    )
+
+
+def _reference(model: Any, split: PreparedSplit) -> Float32:
+    """The reference pass over all rows."""
+    return row_logprobs(
+        model,
+        split,
+        np.arange(split.units),
+        settings=StepSettings.of(TRAINING, 2048),
+        device=CPU,
+        before_each=lambda: None,
+    )
 
 
 def endless_engine(work: Workload, batch: int) -> Engine:
@@ -124,56 +162,69 @@ def trl_sft(work: Workload, *, packing: bool) -> float:
 def trl_dpo(work: Workload) -> float:
     """Label tokens in a second of TRL's DPOTrainer as it comes; the reference is the model
     without its adapter."""
-    from datasets import Dataset
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    tokenizer = _tokenizer(work)
-    triples = zip(work.prompts, work.completions, work.rejected, strict=True)
+    return _trl_on_texts(work, DPOTrainer, DPOConfig, _pairs(work))
+
+
+def trl_orpo(work: Workload) -> float:
+    """The same of its ORPOTrainer."""
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+    return _trl_on_texts(work, ORPOTrainer, ORPOConfig, _pairs(work))
+
+
+def trl_kto(work: Workload) -> float:
+    """The same of its KTOTrainer; every other row is desirable."""
+    from trl.trainer.kto_config import KTOConfig
+    from trl.trainer.kto_trainer import KTOTrainer
+
+    decode = _tokenizer(work).decode
     rows = [
-        {
-            "prompt": tokenizer.decode(prompt),
-            "chosen": " " + tokenizer.decode(chosen),
-            "rejected": " " + tokenizer.decode(rejected),
-        }
-        for prompt, chosen, rejected in triples
+        {"prompt": decode(prompt), "completion": f" {decode(answer)}", "label": index % 2 == 1}
+        for index, (prompt, answer) in enumerate(zip(work.prompts, work.completions, strict=True))
     ]
+    return _trl_on_texts(work, KTOTrainer, KTOConfig, rows)
+
+
+def trl_reward(work: Workload) -> float:
+    """The same of its RewardTrainer."""
+    from trl.trainer.reward_config import RewardConfig
+    from trl.trainer.reward_trainer import RewardTrainer
+
+    rows = [
+        {side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in _pairs(work)
+    ]
+    return _trl_on_texts(work, RewardTrainer, RewardConfig, rows, Method.REWARD)
+
+
+def _pairs(work: Workload) -> list[dict[str, str]]:
+    decode = _tokenizer(work).decode
+    triples = zip(work.prompts, work.completions, work.rejected, strict=True)
+    return [
+        {"prompt": decode(p), "chosen": f" {decode(c)}", "rejected": f" {decode(r)}"}
+        for p, c, r in triples
+    ]
+
+
+def _trl_on_texts(
+    work: Workload, trainer: Any, config: Any, rows: list[Any], method: Method = Method.DPO
+) -> float:
+    """Its preparation of texts and its training, over the same label tokens."""
+    from datasets import Dataset
+
+    model = _with_lora(work, method)
     with _quiet_folder() as folder:
-        config = DPOConfig(max_length=2 * LONGEST, **_common(folder, packing=False))
-        trainer = DPOTrainer(
-            model=_with_lora(work),
-            args=config,
+        began = time.perf_counter()
+        made = trainer(
+            model=model,
+            args=config(max_length=2 * LONGEST, **_common(folder, packing=False)),
             train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
+            processing_class=_tokenizer(work),
         )
-        return _timed(trainer, work.label_tokens)
-
-
-def _make_engine(work: Workload, split: PreparedSplit, objective: Objective) -> Engine:
-    model = load_model(work.model, ModelSettings.of(ADAPTER, TRAINING), CPU)
-    plan = _plan(split)
-    reference: Float32 | None = None
-    if objective.needs_reference:
-        # Its time is measured apart; while training, where the numbers come from is no matter.
-        reference = np.zeros(len(split), np.float32)
-    rows = Rows(split, plan, reference)
-    return Engine.make(Comm.alone(), model, rows, objective=objective, training=TRAINING)
-
-
-def _reference_seconds(work: Workload, split: PreparedSplit) -> float:
-    """Seconds of the reference pass over all rows."""
-    model = load_model(work.model, ModelSettings.of(ADAPTER, TRAINING), CPU)
-    settings = StepSettings.of(TRAINING, 2048)
-    began = time.perf_counter()
-    row_logprobs(
-        model,
-        split,
-        np.arange(split.units),
-        settings=settings,
-        device=CPU,
-        before_each=lambda: None,
-    )
-    return time.perf_counter() - began
+        made.train()
+        return work.label_tokens / (time.perf_counter() - began)
 
 
 def _plan(split: PreparedSplit) -> Plan:
@@ -190,9 +241,11 @@ def _packed_steps(split: PreparedSplit) -> Iterator[list[MicroBatch]]:
         yield [make_batch(split, units, chosen, packing=True) for chosen in bins]
 
 
-def _with_lora(work: Workload) -> Any:
+def _with_lora(work: Workload, method: Method = Method.SFT) -> Any:
     """The model that the engine loads, for TRL to train as it is."""
-    return load_model(work.model, ModelSettings.of(ADAPTER, TRAINING), CPU)
+    model: Any = load_model(work.model, ModelSettings.of(ADAPTER, TRAINING, method), CPU)
+    model.config.pad_token_id = 0
+    return model
 
 
 def _tokenizer(work: Workload) -> Any:
