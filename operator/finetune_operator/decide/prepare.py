@@ -11,6 +11,7 @@ from finetune_api.status import ConditionType, FineTuneJobStatus, Phase
 from finetune_operator.decide.conditions import Say, complete, failed, next_status, reconciling
 from finetune_operator.decide.decision import CreatePrepare, Decision, Moment, StopPrepare
 from finetune_operator.decide.outcome import judge_prepare
+from finetune_operator.decide.uncreated import CREATION_SECONDS, uncreated
 from finetune_operator.seen import Finish, Obstacle, Pod, PodEnd
 from finetune_operator.times import format_time
 
@@ -45,7 +46,8 @@ def prepare(moment: Moment) -> Decision | None:
         return Decision(
             "prepare-again", _preparing(moment), () if waiting else again, 5.0, confirm=True
         )
-    return Decision("preparing", _preparing(moment))
+    decision = Decision("preparing", _preparing(moment))
+    return decision if moment.seen.prepare_pods else decision.within(CREATION_SECONDS)
 
 
 def _present(moment: Moment) -> list[Pod]:
@@ -103,6 +105,9 @@ def _obstacle(moment: Moment) -> Obstacle | None:
         return seen.obstacle
     if seen.prepare_job.suspended:
         return Obstacle(Reason.WAITING_FOR_QUOTA, "a queue holds the preparation")
+    if not seen.prepare_pods:
+        job = seen.prepare_job
+        return uncreated("Job", job.name, (moment.now - job.created).total_seconds())
     waiting = [pod.waiting_for for pod in seen.prepare_pods if pod.active and pod.waiting_for]
     if waiting:
         return min(waiting, key=lambda o: o.reason is Reason.WAITING_FOR_PODS)

@@ -14,6 +14,7 @@ from finetune_operator.decide.ending import (
     wait_or_stop,
 )
 from finetune_operator.decide.members import ending_of, members_of
+from finetune_operator.decide.uncreated import CREATION_SECONDS, uncreated
 from finetune_operator.seen import Obstacle, Pod, PodSet
 from finetune_operator.times import format_time, seconds_since
 
@@ -118,7 +119,7 @@ def _observe(moment: Moment, pods: PodSet, members: list[Pod]) -> Decision:
     known = known.model_copy(update=update)
     if running:
         return _running(moment, known)
-    return _waiting(moment, known, members)
+    return _waiting(moment, known, pods, members)
 
 
 def _running(moment: Moment, known: PodsStatus) -> Decision:
@@ -129,22 +130,27 @@ def _running(moment: Moment, known: PodsStatus) -> Decision:
     return Decision("running", next_status(moment, Phase.RUNNING, says, **changes))
 
 
-def _waiting(moment: Moment, known: PodsStatus, members: list[Pod]) -> Decision:
+def _waiting(moment: Moment, known: PodsStatus, pods: PodSet, members: list[Pod]) -> Decision:
     spec = moment.seen.spec
     assert spec is not None
     started = sum(pod.started for pod in members)
+    waited = seconds_since(known.waiting_since, moment.now)
     obstacle = _obstacle(members)
+    if not members:
+        obstacle = uncreated("PyTorchJob", pods.name, waited) or obstacle
     words = f"{started} of {spec.workers.nodes} pods run"
     if obstacle.message:
         words += f"; {obstacle.message}"
-    left = spec.restarts.start_deadline_seconds - seconds_since(known.waiting_since, moment.now)
+    left = spec.restarts.start_deadline_seconds - waited
     if left <= 0:
         late = f"not all pods ran within {spec.restarts.start_deadline_seconds} s: {words}"
         return end_incarnation(moment, Ending(NOT_STARTED, Reason.START_DEADLINE_EXCEEDED, late))
     if obstacle.reason is not Reason.WAITING_FOR_PODS:
         words += f". {remedy(obstacle.reason)}"
     says = [reconciling(True, obstacle.reason, words)]
-    return Decision("waiting", next_status(moment, Phase.QUEUED, says, pods=known), (), left)
+    status = next_status(moment, Phase.QUEUED, says, pods=known)
+    decision = Decision("waiting", status, (), left)
+    return decision if members else decision.within(CREATION_SECONDS)
 
 
 def _obstacle(members: list[Pod]) -> Obstacle:

@@ -217,6 +217,27 @@ def test_waiting_pods_tell_the_schedulers_words() -> None:
     assert world.last.requeue_after == 900
 
 
+def test_pods_that_cannot_be_created_are_said_with_where_the_cause_stands() -> None:
+    world = World()
+    world.step()
+    world.see(prepare_job=prepare_job())
+    assert world.step().requeue_after == 15
+    assert world.condition("DataReady") == ("Unknown", "Preparing")
+    world.wait(15).step()
+    assert world.condition("DataReady") == ("Unknown", "PodRejected")
+    assert "`kubectl describe job support-11112222-prepare`" in world.message("DataReady")
+    world.see(prepare_pods=(prepare_pod(),)).step()
+    assert world.condition("DataReady") == ("Unknown", "Preparing")
+    world = World(**TWO_PODS).launched()
+    world.see(pod_sets=(pod_set(),))
+    assert world.step().requeue_after == 15
+    world.wait(15).step()
+    assert world.condition("Reconciling") == ("True", "PodRejected")
+    assert "`kubectl describe pytorchjob support-11112222-1`" in world.message("Reconciling")
+    world.see(train_pods=(train_pod(0, phase=PodPhase.RUNNING),)).step()
+    assert world.condition("Reconciling") == ("True", "WaitingForPods")
+
+
 def test_a_queue_holds_the_job_and_the_start_deadline_with_it() -> None:
     world = World().launched()
     world.see(pod_sets=(pod_set(suspended=True),)).step()
