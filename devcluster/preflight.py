@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from devcluster import binaries, commands
@@ -13,21 +14,23 @@ from devcluster.versions import PROGRAMS
 
 GIB = 1024**3
 # The trainer's image lies in buildah's and in containerd's storage, there packed and unpacked.
-IMAGES_NEED = 15 * GIB
-BUILDS_NEED = 6 * GIB
+IMAGES_NEED = 20 * GIB
+BUILDS_NEED = 8 * GIB
 
 
 def check(layout: Layout) -> None:
     """Everything that can be known before work begins."""
     if reason := not_root(os.geteuid()):
         raise Refusal(reason)
-    first = not (layout.home / "containerd").exists()
-    if first and (reason := too_little_disk(_free(layout.home), IMAGES_NEED, layout.home)):
-        raise Refusal(reason)
+    needs: dict[Path, int] = {}
+    if not (layout.home / "containerd").exists():
+        needs[layout.home] = IMAGES_NEED
     if binaries.missing([program.name for program in PROGRAMS]):
         commands.program("go", binaries.GO_ADVICE)
-        cache = program_cache()
-        if reason := too_little_disk(_free(cache), BUILDS_NEED, cache):
+        needs[program_cache()] = BUILDS_NEED
+    for disk, folders in _by_disk(needs).items():
+        need = sum(needs[folder] for folder in folders)
+        if reason := too_little_disk(shutil.disk_usage(disk).free, need, folders[0]):
             raise Refusal(reason)
 
 
@@ -63,8 +66,12 @@ def too_little_disk(free: int, need: int, folder: Path) -> str | None:
     )
 
 
-def _free(folder: Path) -> int:
-    present = folder
-    while not present.exists():
-        present = present.parent
-    return shutil.disk_usage(present).free
+def _by_disk(folders: Iterable[Path]) -> dict[Path, list[Path]]:
+    """A folder that exists of each disk -> those of `folders` that lie, or will lie, on it."""
+    disks: dict[int, tuple[Path, list[Path]]] = {}
+    for folder in folders:
+        present = folder
+        while not present.exists():
+            present = present.parent
+        disks.setdefault(present.stat().st_dev, (present, []))[1].append(folder)
+    return dict(disks.values())

@@ -39,7 +39,9 @@ PYTORCHJOB_API_VERSION = "kubeflow.org/v1"
 PYTORCHJOB_KIND = "PyTorchJob"
 PYTORCH_CONTAINER = "pytorch"
 PREPARE_CONTAINER = "prepare"
-_PREPARE_RETRIES = 3
+_PREPARE_RETRIES = 6
+"""The Job controller waits 10 s before the first and twice as long before each next one: about ten
+minutes of a store that is away."""
 
 
 @dataclass(frozen=True)

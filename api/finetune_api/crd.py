@@ -33,7 +33,7 @@ _COLUMNS = (
         "Progress",
         "integer",
         ".status.progress.percent",
-        "Share of bytes fetched, then of optimizer steps done",
+        "Percent of the optimizer steps that are done",
     ),
     ("Age", "date", ".metadata.creationTimestamp", None),
 )
@@ -60,7 +60,7 @@ def immutability_rules() -> list[Rule]:
             Rule(
                 f"has(self.{wire}) == has(oldSelf.{wire})"
                 f" && (!has(self.{wire}) || self.{wire} == oldSelf.{wire})",
-                f"{wire} cannot change after creation; apply a job with another name",
+                f"{wire} cannot change after creation; delete the job first, or give another name",
                 lambda _: True,
             )
         )

@@ -75,7 +75,20 @@ class Manifest(ApiModel):
     created_at: str
     """RFC 3339, UTC."""
     steps: int
-    """Optimizer steps."""
+    """Optimizer steps that were done."""
+    planned_steps: int | None = None
+    """Those that the job asked for; more where training ended early."""
+    published_step: int | None = None
+    """The step that is published; before the last where checkpoints.best chose it."""
     evaluation: EvaluationStatus | None = None
     files: list[ManifestFile]
     """All published files of the run."""
+
+    def steps_told(self) -> str:
+        """For people: which step is published, and whether training ended early; else empty."""
+        parts = []
+        if self.planned_steps is not None and self.steps < self.planned_steps:
+            parts.append(f"training ended early, after step {self.steps} of {self.planned_steps}")
+        if self.published_step not in (None, self.steps):
+            parts.append(f"step {self.published_step}, the best on held-out rows, is published")
+        return "; ".join(parts)

@@ -43,8 +43,9 @@ class Progress(ApiModel):
     total_steps: Annotated[int, Field(ge=0, le=100_000_000)] = 0
     """Optimizer steps of the whole run; 0 until known."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Share done: of the bytes while Fetching, of the rows in stage Reference, of the optimizer
-    steps from then on."""
+    """Share of the optimizer steps that are done."""
+    stage_percent: Annotated[int | None, Field(ge=0, le=100)] = None
+    """Share done of a stage without steps: of the bytes in Fetching, of the rows in Reference."""
     loss: Number | None = None
     """What the last step minimised, its mean: of SFT in nats per label token."""
     learning_rate: Number | None = None

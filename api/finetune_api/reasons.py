@@ -51,7 +51,10 @@ class Reason(StrEnum):
 
 REMEDIES: dict[Reason, str] = {
     Reason.ACCEPTED: "Nothing to do.",
-    Reason.INVALID_SPEC: "Change the field that the message names and apply a new job.",
+    Reason.INVALID_SPEC: (
+        "Change the field that the message names, delete the job with kubectl delete, and apply it "
+        "again."
+    ),
     Reason.OPERATOR_OUTDATED: (
         "The CRD is newer than the operator: wait until the chart's upgrade is through, or upgrade "
         "the operator."
@@ -60,9 +63,12 @@ REMEDIES: dict[Reason, str] = {
         "Another recipe is published under this namespace and name: choose another name or "
         "output.uri, or set output.onExisting to Replace."
     ),
-    Reason.PREPARING: "Nothing to do: the data is being checked on CPUs.",
+    Reason.PREPARING: "The data is being checked on CPUs.",
     Reason.DATA_READY: "Nothing to do.",
-    Reason.INVALID_DATA: "Mend the rows named in status.data.firstErrors and apply the job anew.",
+    Reason.INVALID_DATA: (
+        "Mend the rows named in status.data.firstErrors, delete the job with kubectl delete, and "
+        "apply it again."
+    ),
     Reason.MODEL_INVALID: (
         "Give model.uri a folder with config.json, a tokenizer and safetensors weights."
     ),
@@ -95,7 +101,8 @@ REMEDIES: dict[Reason, str] = {
     Reason.RESTARTING: "Nothing to do: a new set of pods goes on from the last checkpoint.",
     Reason.STOPPING: "Nothing to do: pods are saving a checkpoint and ending.",
     Reason.OUT_OF_MEMORY: (
-        "Lower training.microBatchTokens or training.sequenceLength, or give more memory."
+        "Lower training.microBatchTokens or training.sequenceLength, or raise "
+        "workers.resources.limits.memory (of a preparation preparation.resources.limits.memory)."
     ),
     Reason.INTERRUPTED: "Nothing to do: a checkpoint was saved and the run goes on.",
     Reason.POD_LOST: "Nothing to do: a pod was deleted, evicted or its node lost; the run goes on.",
@@ -107,10 +114,13 @@ REMEDIES: dict[Reason, str] = {
     ),
     Reason.INTERNAL_ERROR: "Read the last log lines in status.attempts; report it if it returns.",
     Reason.PUBLISHED: "Load the adapter from status.output.uri.",
-    Reason.ALREADY_PUBLISHED: "The same recipe on the same data was published before; use it.",
+    Reason.ALREADY_PUBLISHED: (
+        "The same recipe on the same data was published before: load it from status.output.uri."
+    ),
     Reason.RESTARTS_EXHAUSTED: (
-        "Counted attempts are used up: mend the cause of the last attempt, then apply a new job "
-        "of the same name, which goes on from the last checkpoint."
+        "Counted attempts are used up: mend the cause of the last attempt, delete the job with "
+        "kubectl delete, and apply it again: the same recipe under the same name goes on from the "
+        "last checkpoint in S3."
     ),
     Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds, or ask for less work.",
     Reason.SUSPENDED: "Set spec.suspend to false to go on from the last checkpoint.",

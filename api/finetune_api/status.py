@@ -70,7 +70,7 @@ class Condition(ApiModel):
     last_transition_time: Timestamp
     """When the status last changed."""
     reason: Annotated[str, Field(max_length=64)]
-    """One word from docs/reasons.md."""
+    """One word from docs/reference/reasons.md."""
     message: Annotated[str, Field(max_length=2048)] = ""
     """What happened and what to do."""
 
@@ -161,7 +161,7 @@ class Attempt(ApiModel):
     outcome: Annotated[str, Field(max_length=32)]
     """Done, UserError, OutOfMemory, Interrupted, Infrastructure, Internal, PodLost, NotStarted."""
     reason: Annotated[str, Field(max_length=64)]
-    """One word from docs/reasons.md."""
+    """One word from docs/reference/reasons.md."""
     message: Text = ""
     """What happened."""
     pod: Annotated[str, Field(max_length=253)] | None = None

@@ -34,7 +34,10 @@ def loading_lines(spec: FineTuneJobSpec, path: str) -> list[str]:
             f"model = AutoModelForCausalLM.from_pretrained({path!r})",
         ]
     base = local_path(_base_uri(Path(path)) or spec.model.uri)
+    copied = [] if "://" not in base else [f"# base: a copy of {base} on this machine"]
+    base = base if not copied else "base"
     return [
+        *copied,
         "from peft import PeftModel; from transformers import AutoModelForCausalLM, AutoTokenizer",
         f"base = AutoModelForCausalLM.from_pretrained({base!r})",
         f"model, tokenizer = PeftModel.from_pretrained(base, {path!r}), "

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from finetune_api.progress import Progress
+from finetune_api.progress import Progress, Stage
 from finetune_api.reasons import REMEDIES, Reason
 from finetune_api.status import EvaluationStatus, Measurement
 
@@ -40,8 +40,13 @@ def duration(seconds: float) -> str:
 
 
 def progress_numbers(progress: Progress) -> str:
-    """`step 12/40 (30%), loss 2.31, 1,234 tokens/s, 1m20s left`; empty before any step is known."""
+    """`step 12/40 (30%), loss 2.31, 1,234 tokens/s, 1m20s left` in training, elsewhere `40%` of the
+    stage or nothing."""
     parts = []
+    if progress.stage_percent is not None:
+        parts.append(f"{progress.stage_percent}%")
+    if progress.stage is not Stage.TRAINING:
+        return ", ".join(parts)
     if progress.total_steps:
         parts.append(f"step {progress.step}/{progress.total_steps} ({progress.percent}%)")
     if progress.loss is not None:

@@ -69,7 +69,7 @@ class LineView:
     def show(self, label: str, progress: Progress | None) -> None:
         numbers = progress_numbers(progress) if progress else ""
         text = f"{label}: {numbers}" if numbers else label
-        percent = progress.percent if progress else 0
+        percent = (progress.stage_percent or progress.percent) if progress else 0
         moved = text != self._text and (
             percent - self._percent >= _QUIET_PERCENT
             or time.monotonic() - self._at > _QUIET_SECONDS

@@ -84,7 +84,7 @@ class ProgressGate:
         """Whether the report is worth a status write now."""
         told = self._jobs.setdefault(uid, _Told())
         before = told.offered
-        if before and (before.percent, before.stage) == (progress.percent, progress.stage):
+        if before and _shown(before) == _shown(progress):
             return False
         if self.clock() - told.offered_at < WRITE_SECONDS or not self.budget.take():
             return False
@@ -177,3 +177,8 @@ class ProgressReader:
         if progress is not None and self._gate.passes(metadata["uid"], progress):
             self._situation.progress[metadata["uid"]] = progress
             self._enqueue((metadata["namespace"], metadata["name"]))
+
+
+def _shown(progress: Progress) -> tuple[object, ...]:
+    """What people see move."""
+    return progress.percent, progress.stage, progress.stage_percent

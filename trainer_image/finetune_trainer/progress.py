@@ -35,23 +35,20 @@ class ProgressWriter:
 
     def enter(self, stage: Stage) -> None:
         """Say that `stage` begins."""
-        update: dict[str, object] = {"stage": stage}
-        if self._latest.stage is Stage.FETCHING:
-            update["percent"] = 0  # it was a share of bytes
+        update: dict[str, object] = {"stage": stage, "stage_percent": None}
         self._latest = self._latest.model_copy(update=update)
         log.info("stage %s", stage.value)
         self._write(force=True)
 
     def share_done(self, percent: int) -> None:
         """Say how much of a stage without steps is done."""
-        self._latest = self._latest.model_copy(update={"percent": percent})
+        self._latest = self._latest.model_copy(update={"stage_percent": percent})
         self._write(force=percent == 100)
 
     def after_bytes(self, done: int, total: int) -> None:
         """Say how many bytes are fetched; only Fetching shows them."""
         if self._latest.stage is Stage.FETCHING and total:
-            self._latest = self._latest.model_copy(update={"percent": 100 * done // total})
-            self._write(force=done == total)
+            self.share_done(100 * done // total)
 
     def at_step(self, step: int, total: int) -> None:
         """Say where training stands without having done a step: at its start."""

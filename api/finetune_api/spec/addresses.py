@@ -41,22 +41,23 @@ class _HasUri(Protocol):
     uri: str
 
 
+_FILE = "file://"
 _LOCAL_ONLY = "file:// works only in local runs (`finetune run`); on a cluster write "
 
 
 def _uri_is_s3(model: _HasUri) -> bool:
-    return model.uri.startswith("s3://")
+    return not model.uri.startswith(_FILE)
 
 
-URI_IS_S3 = Rule("self.uri.startsWith('s3://')", f"{_LOCAL_ONLY}s3://BUCKET/KEY", _uri_is_s3)
+URI_IS_S3 = Rule(f"!self.uri.startsWith('{_FILE}')", f"{_LOCAL_ONLY}s3://BUCKET/KEY", _uri_is_s3)
 
 
 def _uri_is_remote(model: _HasUri) -> bool:
-    return model.uri.startswith(("s3://", HUB_SCHEME))
+    return not model.uri.startswith(_FILE)
 
 
 URI_IS_REMOTE = Rule(
-    f"self.uri.startsWith('s3://') || self.uri.startsWith('{HUB_SCHEME}')",
+    f"!self.uri.startsWith('{_FILE}')",
     f"{_LOCAL_ONLY}s3://BUCKET/KEY or hf://ORG/NAME@REVISION",
     _uri_is_remote,
 )

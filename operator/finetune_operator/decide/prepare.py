@@ -89,7 +89,9 @@ def _done(moment: Moment, end: PodEnd) -> Decision:
 def _preparing(moment: Moment) -> FineTuneJobStatus:
     found = _obstacle(moment)
     reason = found.reason if found else Reason.PREPARING
-    words = f"{found.message}. {remedy(found.reason)}" if found else ""
+    words = found.message if found else ""
+    if found and found.reason is not Reason.PREPARING:
+        words = f"{words.rstrip('.')}. {remedy(found.reason)}"
     says = [
         Say(ConditionType.DATA_READY, None, reason, words),
         reconciling(True, reason, words),
@@ -114,7 +116,11 @@ def _obstacle(moment: Moment) -> Obstacle | None:
     running = any(pod.active and pod.started for pod in seen.prepare_pods)
     ends = _ends(moment)
     if ends and not running:
-        return Obstacle(Reason.PREPARING, f"tried again after {ends[0].reason}: {ends[0].message}")
+        last = ends[0]
+        words = (
+            f"tried again after {last.reason}: {last.message.rstrip('.')}. {remedy(last.reason)}"
+        )
+        return Obstacle(Reason.PREPARING, words)
     return None
 
 

@@ -49,7 +49,7 @@ def _completed(moment: Moment, pod: Pod, message: LaunchMessage) -> FineTuneJobS
             Outcome.DONE, Reason.PUBLISHED, message.message, pod.name, code, message.last_step
         )
         changes["attempts"] = attempts_with(moment, ending)
-    words = f"published at {message.output.uri}"
+    words = message.message or f"published {message.output.uri}"
     return complete(moment, Reason.PUBLISHED, words, **changes)
 
 
@@ -65,6 +65,7 @@ def _final_progress(seen: Progress | None, last_step: int | None) -> Progress | 
             "step": step,
             "total_steps": base.total_steps or step,
             "percent": 100,
+            "stage_percent": None,
             "eta_seconds": None,
         }
     )

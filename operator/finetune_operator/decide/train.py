@@ -1,5 +1,6 @@
 """The incarnations: at most one set of training pods lives, and each change of pods ends it."""
 
+from finetune_api.progress import Progress
 from finetune_api.reasons import Reason, remedy
 from finetune_api.status import Phase, PodsStatus
 
@@ -126,8 +127,16 @@ def _running(moment: Moment, known: PodsStatus) -> Decision:
     says = [reconciling(False, Reason.LAUNCHED)]
     changes: dict[str, object] = {"pods": known}
     if moment.seen.progress is not None:
-        changes["progress"] = moment.seen.progress
+        changes["progress"] = _with_known_steps(moment.seen.progress, moment.status.progress)
     return Decision("running", next_status(moment, Phase.RUNNING, says, **changes))
+
+
+def _with_known_steps(told: Progress, known: Progress | None) -> Progress:
+    """New pods do not know yet how far the ones before them came."""
+    if told.total_steps or known is None:
+        return told
+    steps = {name: getattr(known, name) for name in ("step", "total_steps", "percent")}
+    return told.model_copy(update=steps)
 
 
 def _waiting(moment: Moment, known: PodsStatus, pods: PodSet, members: list[Pod]) -> Decision:
@@ -146,7 +155,7 @@ def _waiting(moment: Moment, known: PodsStatus, pods: PodSet, members: list[Pod]
         late = f"not all pods ran within {spec.restarts.start_deadline_seconds} s: {words}"
         return end_incarnation(moment, Ending(NOT_STARTED, Reason.START_DEADLINE_EXCEEDED, late))
     if obstacle.reason is not Reason.WAITING_FOR_PODS:
-        words += f". {remedy(obstacle.reason)}"
+        words = f"{words.rstrip('.')}. {remedy(obstacle.reason)}"
     says = [reconciling(True, obstacle.reason, words)]
     status = next_status(moment, Phase.QUEUED, says, pods=known)
     decision = Decision("waiting", status, (), left)

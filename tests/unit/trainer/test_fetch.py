@@ -82,14 +82,14 @@ def test_the_share_of_bytes_is_shown_until_the_next_stage(
 
     def shown() -> tuple[Any, Any]:
         progress = json.loads((tmp_path / PROGRESS_FILE).read_text())
-        return progress["stage"], progress["percent"]
+        return progress["stage"], progress["percent"], progress["stagePercent"]
 
     run.enter(Stage.FETCHING)
-    assert shown() == ("Fetching", 0)
+    assert shown() == ("Fetching", 0, None)
     fetch(run)
-    assert shown() == ("Fetching", 100)
+    assert shown() == ("Fetching", 0, 100)
     run.enter(Stage.BASELINE)
-    assert shown() == ("Baseline", 0)
+    assert shown() == ("Baseline", 0, None)
 
 
 def test_a_request_to_stop_does_not_wait_for_a_hub_that_is_away(

@@ -84,7 +84,7 @@ def _skip_line(file: IO[bytes]) -> None:
 
 def _parse_line(line: bytes) -> ParsedRow:
     try:
-        text = line.decode("utf-8")
+        text = line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         return _not_utf8(f" (byte {error.start + 1} of the line)")
     try:

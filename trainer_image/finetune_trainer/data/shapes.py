@@ -183,7 +183,10 @@ def _unfit(source: RowSource, first_rows: Sequence[Row], method: Method) -> User
     columns = _columns({column for row in first_rows for column in row})
     other = _best([c for c in CANDIDATES if c.format not in FORMATS_OF[method]], first_rows)
     if source.fields:
-        text = f"no row has all columns that fields names; {columns}"
+        present = {column for row in first_rows for column in row}
+        absent = sorted(set(source.fields.values()) - present)
+        missing = f": {', '.join(absent)} is in none" if absent else ""
+        text = f"no row has all columns that fields names{missing}; {columns}"
     elif source.format is not RowFormat.AUTO:
         text = f"the rows are not of the format {source.format}; {columns}"
     elif other is not None:

@@ -28,7 +28,11 @@ class Marker(ApiModel):
     measurement: Measurement | None = None
     """Of Baseline and Evaluating; None when evaluation was off."""
     steps: int = Field(default=0, ge=0)
-    """Of Training: optimizer steps."""
+    """Of Training: optimizer steps that were done."""
+    planned_steps: int | None = None
+    """Of Training: those that the job asks for."""
+    published_step: int | None = None
+    """Of Training: the step whose parameters are the result."""
     result_uri: str | None = None
     """Of Training: folder of the adapter or model."""
 

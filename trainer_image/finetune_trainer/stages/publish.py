@@ -124,6 +124,8 @@ def _manifest(run: Run, done: Finished, about: About, paths: list[Path]) -> Mani
         versions=_versions(),
         created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         steps=done.training.steps,
+        planned_steps=done.training.planned_steps,
+        published_step=done.training.published_step,
         evaluation=done.evaluation,
         files=[file_record(root, path.relative_to(root).as_posix()) for path in paths],
     )
@@ -136,7 +138,9 @@ def published(pointer: Pointer) -> LaunchMessage:
     return LaunchMessage(
         outcome=Outcome.DONE,
         reason=Reason.PUBLISHED,
-        message=f"published {manifest.result_uri}",
+        message="; ".join(
+            filter(None, [f"published {manifest.result_uri}", manifest.steps_told()])
+        ),
         output=OutputStatus(
             uri=manifest.result_uri,
             manifest_sha256=pointer.sha256,

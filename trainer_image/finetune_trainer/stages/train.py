@@ -116,18 +116,19 @@ class Training:
         if not self.engine.finished:
             log.info("no more gain on held-out rows: ending after step %d", self.engine.step)
 
-    def take_best(self, uris: list[str]) -> None:
-        """Go back to the parameters of the best evaluated step, where the job wants that;
-        collective."""
+    def take_best(self, uris: list[str]) -> int:
+        """Go back to the parameters of the best evaluated step, where the job wants that; the step
+        that the parameters are of. Collective."""
         best = self._selection.best(self._evaluations)
         if not self._selection.publishes_best or best is None or best.step == self.engine.step:
-            return
+            return self.engine.step
         log.info("publishing step %d, the best on the held-out rows", best.step)
         found = None
         if self.run.comm.is_first:
             here = [info.uri for info in self.run.store.list(self.run.here.root)]
             found = at_step(self._wanted([*uris, *here]), best.step)
         restore_parameters(self.engine, found.tensors if found else None)
+        return best.step
 
     def _step(self) -> None:
         """Do one step, and tell it."""
@@ -250,8 +251,9 @@ def train(
 
         run.enter(Stage.TRAINING)
         steps = train_with_trl(run, model, prepared, handed_over)
+        done = {"steps": steps, "planned_steps": steps, "published_step": steps}
     else:
-        steps = _train_natively(run, model, prepared, uris)
+        done = _train_natively(run, model, prepared, uris)
     round_to_published(run, model)
     is_reward = run.file.spec.method is Method.REWARD
     scale = reward_scale(run, model, prepared) if is_reward else None
@@ -262,12 +264,14 @@ def train(
         write_reward_scale(run.result_folder, scale)
     upload_folder(run, run.result_folder, run.result_uri)
     upload_folder(run, run.report_folder, run.here.report)
-    return write_marker(run, Stage.TRAINING, steps=steps, result_uri=run.result_uri)
+    return write_marker(run, Stage.TRAINING, result_uri=run.result_uri, **done)
 
 
-def _train_natively(run: Run, model: torch.nn.Module, prepared: Prepared, uris: list[str]) -> int:
-    """Train `model` with our engine, in place, to the parameters that are published; the number
-    of steps. Collective."""
+def _train_natively(
+    run: Run, model: torch.nn.Module, prepared: Prepared, uris: list[str]
+) -> dict[str, int]:
+    """Train `model` with our engine, in place, to the parameters that are published; the steps as
+    `Marker` tells them. Collective."""
     reference: dict[str, Float32] = {}
     if objective_of(run.file.spec, prepared.train).needs_reference:
         splits = {TRAIN: prepared.train, EVALUATION: prepared.evaluation}
@@ -277,9 +281,12 @@ def _train_natively(run: Run, model: torch.nn.Module, prepared: Prepared, uris: 
     training = Training(run, model, prepared, reference)
     training.resume(uris)
     training.run_to_end()
-    steps = training.engine.step
-    training.take_best(uris)
-    return steps
+    engine = training.engine
+    return {
+        "steps": engine.step,
+        "planned_steps": engine.rows.plan.total_steps,
+        "published_step": training.take_best(uris),
+    }
 
 
 def upload_folder(run: Run, folder: Path, uri: str) -> None:
