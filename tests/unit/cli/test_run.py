@@ -89,6 +89,17 @@ def test_an_adapter_is_loaded_on_the_base_that_it_was_trained_on(tmp_path: Path)
     assert lines[1] == "base = AutoModelForCausalLM.from_pretrained('/models/llama')"
 
 
+def test_a_reward_model_is_loaded_with_the_head_that_scores() -> None:
+    spec = job(method="Reward", adapter={"type": "LoRA"}).spec
+    kind = "AutoModelForSequenceClassification"
+    assert loading_lines(spec, "/out")[:2] == [
+        f"from peft import PeftModel; from transformers import {kind}, AutoTokenizer",
+        f"base = {kind}.from_pretrained('s3://models/llama', num_labels=1)",
+    ]
+    whole = job(method="Reward", adapter={"type": "None"}).spec
+    assert loading_lines(whole, "/out")[-1] == f"model = {kind}.from_pretrained('/out')"
+
+
 def test_the_trainer_gets_the_same_job_with_addresses_of_this_machine(
     finetune: CommandLine, write_job: WriteJob, tmp_path: Path
 ) -> None:
