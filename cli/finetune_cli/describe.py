@@ -32,14 +32,15 @@ def job_lines(seen: SeenJob) -> Iterator[str]:
     if progress is not None and status.phase not in (Phase.COMPLETE, Phase.FAILED):
         bar = "#" * (progress.percent * _BAR_WIDTH // 100)
         yield f"[{bar:.<{_BAR_WIDTH}}] {progress.stage} {progress_numbers(progress)}".rstrip()
-    yield from outcome_lines(status)
+    yield from outcome_lines(seen)
 
 
-def outcome_lines(status: FineTuneJobStatus) -> Iterator[str]:
+def outcome_lines(seen: SeenJob) -> Iterator[str]:
     """Quality before and after, and where the result lies."""
-    yield from evaluation_lines(status.evaluation)
-    if status.output is not None:
-        yield f"result: {status.output.uri} (base {status.output.base_model})"
+    yield from evaluation_lines(seen.status.evaluation, seen.job.spec.method)
+    output = seen.status.output
+    if output is not None:
+        yield f"result: {output.uri} (base {output.base_model})"
 
 
 def deciding_condition(status: FineTuneJobStatus) -> Condition | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from finetune_api.manifest import ORIGIN_FILE, Origin
-from finetune_api.spec import AdapterType, FineTuneJobSpec
+from finetune_api.spec import AdapterType, FineTuneJobSpec, Method
 from finetune_api.status import EvaluationStatus, OutputStatus
 
 from finetune_cli.jobfile import local_path
@@ -16,7 +16,7 @@ def result_lines(
     spec: FineTuneJobSpec, output: OutputStatus, evaluation: EvaluationStatus | None
 ) -> Iterator[str]:
     """Cross entropy and answers before and after, the address, and the lines that load it."""
-    yield from evaluation_lines(evaluation)
+    yield from evaluation_lines(evaluation, spec.method)
     what = "model" if spec.adapter.type is AdapterType.NONE else "adapter"
     path = local_path(output.uri)
     yield f"{what}: {path}"
@@ -27,19 +27,22 @@ def result_lines(
 
 def loading_lines(spec: FineTuneJobSpec, path: str) -> list[str]:
     """Three lines of Python that load what lies at `path`."""
+    is_reward = spec.method is Method.REWARD
+    kind = "AutoModelForSequenceClassification" if is_reward else "AutoModelForCausalLM"
     if spec.adapter.type is AdapterType.NONE:
         return [
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            f"from transformers import {kind}, AutoTokenizer",
             f"tokenizer = AutoTokenizer.from_pretrained({path!r})",
-            f"model = AutoModelForCausalLM.from_pretrained({path!r})",
+            f"model = {kind}.from_pretrained({path!r})",
         ]
     base = local_path(_base_uri(Path(path)) or spec.model.uri)
+    options = ", num_labels=1" if is_reward else ""
     copied = [] if "://" not in base else [f"# base: a copy of {base} on this machine"]
     base = base if not copied else "base"
     return [
         *copied,
-        "from peft import PeftModel; from transformers import AutoModelForCausalLM, AutoTokenizer",
-        f"base = AutoModelForCausalLM.from_pretrained({base!r})",
+        f"from peft import PeftModel; from transformers import {kind}, AutoTokenizer",
+        f"base = {kind}.from_pretrained({base!r}{options})",
         f"model, tokenizer = PeftModel.from_pretrained(base, {path!r}), "
         f"AutoTokenizer.from_pretrained({path!r})",
     ]

@@ -6,6 +6,7 @@ from typing import TextIO
 
 from finetune_api.progress import Progress, Stage
 from finetune_api.reasons import REMEDIES, Reason
+from finetune_api.spec import Method
 from finetune_api.status import EvaluationStatus, Measurement
 
 NOTHING_TO_DO = "Nothing to do"
@@ -58,16 +59,17 @@ def progress_numbers(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def evaluation_lines(evaluation: EvaluationStatus | None) -> Iterator[str]:
+def evaluation_lines(evaluation: EvaluationStatus | None, method: Method) -> Iterator[str]:
     """The held-out cross entropy, of pairs how many are ranked rightly too, and one answer, before
     and after."""
     if evaluation is None:
         return
     before, after = evaluation.before, evaluation.after
     if before or after:
+        unit = "pair of answers" if method is Method.REWARD else "token"
         yield (
             "held-out cross entropy: "
-            f"{_entropy(before)} before, {_entropy(after)} after (nats per token)"
+            f"{_entropy(before)} before, {_entropy(after)} after (nats per {unit})"
         )
     if before and after and before.preference_accuracy and after.preference_accuracy:
         yield (

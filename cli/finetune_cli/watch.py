@@ -31,7 +31,7 @@ def main(options: argparse.Namespace) -> Code:
     except KeyboardInterrupt:
         print("stopped watching; the job goes on", file=sys.stderr)
         return Code.BROKEN_OFF
-    print_lines(end_lines(last.status, code))
+    print_lines(end_lines(last, code))
     return code
 
 
@@ -101,8 +101,9 @@ def label(status: FineTuneJobStatus) -> str:
     return f"{status.phase} ({condition.reason}{message})"
 
 
-def end_lines(status: FineTuneJobStatus, code: Code) -> Iterator[str]:
+def end_lines(seen: SeenJob, code: Code) -> Iterator[str]:
     """How it ended, why and what to do, or what came out."""
+    status = seen.status
     if code is Code.TIMEOUT:
         yield f"{label(status)}; the time to watch is over, the job goes on"
         return
@@ -113,4 +114,4 @@ def end_lines(status: FineTuneJobStatus, code: Code) -> Iterator[str]:
         yield from remedy_lines(status)
         for error in (status.data.first_errors if status.data else None) or []:
             yield f"  {error.file}:{error.row}: {error.message}"
-    yield from outcome_lines(status)
+    yield from outcome_lines(seen)

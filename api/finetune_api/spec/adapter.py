@@ -62,7 +62,7 @@ class Adapter(ApiModel):
     alpha: Annotated[int | None, RECIPE, Field(ge=1, le=4096)] = None
     """Scale of the update: it is multiplied by alpha / rank; 32 when absent."""
     dropout: Annotated[DecimalBelowOne | None, RECIPE] = None
-    """Dropout before the low-rank update; 0.05 for SFT when absent."""
+    """Dropout before the low-rank update; 0.05 for CPT and SFT when absent, else 0."""
     target_modules: Annotated[
         list[ShortText] | None, RECIPE, Field(min_length=1, max_length=64)
     ] = None

@@ -98,7 +98,9 @@ class Training(ApiModel):
     packing: bool = True
     """Several rows in one forward pass without padding; changes speed, not the result."""
     learning_rate: Annotated[DecimalPositive | None, RECIPE] = None
-    """Peak learning rate; "2e-4" for LoRA and "2e-5" for full weights when absent."""
+    """Peak learning rate. When absent, of adapters and of full weights: "2e-4" and "2e-5" for CPT
+    and SFT, "1e-4" and "1e-5" for Reward, "5e-6" and "5e-7" for DPO and KTO, "5e-5" and "5e-6" for
+    ORPO."""
     scheduler: Annotated[Scheduler, RECIPE] = Scheduler.COSINE
     """Course of the learning rate after warm-up."""
     warmup_ratio: Annotated[DecimalBelowOne, RECIPE] = "0.03"

@@ -73,9 +73,10 @@ def test_a_run_ends_with_quality_and_the_lines_that_load_the_result(
         "answer after: The buyer.",
         "adapter: /out/ad apter",
         "load it:",
+        "  # base: a copy of s3://models/llama on this machine",
         "  from peft import PeftModel; "
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
-        "  base = AutoModelForCausalLM.from_pretrained('s3://models/llama')",
+        "  base = AutoModelForCausalLM.from_pretrained('base')",
         "  model, tokenizer = PeftModel.from_pretrained(base, '/out/ad apter'), "
         "AutoTokenizer.from_pretrained('/out/ad apter')",
     ]
@@ -87,6 +88,17 @@ def test_an_adapter_is_loaded_on_the_base_that_it_was_trained_on(tmp_path: Path)
     (tmp_path / "origin.json").write_text(json.dumps(origin.to_wire()))
     lines = loading_lines(spec, str(tmp_path))
     assert lines[1] == "base = AutoModelForCausalLM.from_pretrained('/models/llama')"
+
+
+def test_a_reward_model_is_loaded_with_the_head_that_scores() -> None:
+    spec = job(method="Reward", adapter={"type": "LoRA"}).spec
+    kind = "AutoModelForSequenceClassification"
+    assert loading_lines(spec, "/out")[:2] == [
+        f"from peft import PeftModel; from transformers import {kind}, AutoTokenizer",
+        f"base = {kind}.from_pretrained('base', num_labels=1)",
+    ]
+    whole = job(method="Reward", adapter={"type": "None"}).spec
+    assert loading_lines(whole, "/out")[-1] == f"model = {kind}.from_pretrained('/out')"
 
 
 def test_the_trainer_gets_the_same_job_with_addresses_of_this_machine(

@@ -1,6 +1,6 @@
 """Each example runs as its README says: `finetune run` on its own rows, cut to a few steps.
 
-The examples share one base model, and DPO starts from what SFT published, as a user would do it.
+The examples share one base model; DPO and KTO start from what SFT published, as a user would do it.
 """
 
 import json
@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from finetune_api.manifest import Manifest
-from finetune_api.spec import Method
 from finetune_api.validate import Target, validate
 from finetune_api.yamlfile import load_documents
 
@@ -114,11 +113,14 @@ def sft(workplace: Workplace) -> Published:
     return workplace.run("sft", maxSteps=2, evalEverySteps=1)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "cpt", "sft", "dpo"])
+@pytest.mark.parametrize("name", ["quickstart", "cpt", "sft", "reward", "dpo", "kto", "orpo"])
 def test_the_job_of_an_example_is_one_for_a_cluster(name: str) -> None:
     (document,) = load_documents((EXAMPLES / name / "job.yaml").read_text())
     job = validate(document, Target.CLUSTER)
-    assert name == "quickstart" or job.spec.method is Method(name.upper())
+    assert name in ("quickstart", job.spec.method.lower())
+    for source in [*job.spec.data.train, *(job.spec.data.evaluation or [])]:
+        uploaded = list(EXAMPLES.glob(f"*/data/{source.uri.removeprefix('s3://data/')}"))
+        assert len(uploaded) == 1, "the quickstart puts the rows of all examples into one bucket"
 
 
 def test_cpt_learns_from_the_manual_with_general_text_beside_it(workplace: Workplace) -> None:
@@ -155,3 +157,44 @@ def test_dpo_starts_from_the_adapter_that_sft_published(
     assert evaluation is not None
     assert evaluation.before is not None
     assert evaluation.before.preference_accuracy is not None
+
+
+def test_kto_starts_where_policy_and_reference_are_the_same(
+    workplace: Workplace, sft: Published
+) -> None:
+    kto = workplace.run("kto", maxSteps=3)
+    assert [parent.uri for parent in kto.manifest.parents] == [sft.job.as_uri()]
+    first, *_, last = kto.steps
+    rewards = ("desirableReward", "undesirableReward")
+    assert [first[name] for name in rewards] == pytest.approx([0, 0], abs=1e-5)
+    assert [last[name] for name in rewards] != pytest.approx([0, 0], abs=1e-5)
+    assert kto.manifest.evaluation is not None
+    assert kto.manifest.evaluation.after is not None
+
+
+def test_orpo_learns_from_pairs_in_one_stage_from_the_base_model(workplace: Workplace) -> None:
+    orpo = workplace.run("orpo", maxSteps=3)
+    assert orpo.manifest.parents == []
+    for line in orpo.steps:
+        assert line["loss"] == pytest.approx(line["crossEntropy"] + 0.1 * line["oddsRatioLoss"])
+    assert orpo.manifest.evaluation is not None
+    assert orpo.manifest.evaluation.after is not None
+    assert orpo.manifest.evaluation.after.preference_accuracy is not None
+
+
+def test_a_reward_model_is_published_with_its_scale_and_the_lines_that_ask_it(
+    workplace: Workplace,
+) -> None:
+    reward = workplace.run("reward", maxSteps=3)
+    assert {"accuracy", "margin", "centerLoss"} <= reward.steps[-1].keys()
+    scale = json.loads((path_of(reward.manifest.result_uri) / "reward.json").read_text())
+    assert scale["answers"] > 0
+    assert scale["standardDeviation"] > 0
+    card = (path_of(reward.manifest.run_uri) / "README.md").read_text()
+    (lines,) = re.findall(
+        r"^```python\n(turns = .*?)^```$",
+        (EXAMPLES / "reward" / "README.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert lines in card
+    assert len(lines.splitlines()) == 3

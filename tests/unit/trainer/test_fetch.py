@@ -80,7 +80,7 @@ def test_the_share_of_bytes_is_shown_until_the_next_stage(
 ) -> None:
     run = run_of(sandbox, tmp_path)
 
-    def shown() -> tuple[Any, Any]:
+    def shown() -> tuple[Any, ...]:
         progress = json.loads((tmp_path / PROGRESS_FILE).read_text())
         return progress["stage"], progress["percent"], progress["stagePercent"]
 

@@ -91,10 +91,11 @@ def measure_units(
     names = sorted(totals)
     summed = comm.sum([*(totals[n] for n in names), *(counts[n] for n in names)])
     return {
-        name: total / max(1.0, count)
+        name: total / count
         for name, total, count in zip(
             names, summed[: len(names)], summed[len(names) :], strict=True
         )
+        if count
     }
 
 

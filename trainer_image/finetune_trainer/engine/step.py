@@ -116,15 +116,17 @@ class Engine:
     def run_step(self) -> StepResult:
         """Do the next step. Raises StopRequestedError with the state of the last step intact."""
         seed_everything(self.settings.seed, self.step, self.comm.rank)
-        batches = self._micro_batches(self._look_at_partners())
+        given = self._look_at_partners()
+        batches = self._micro_batches(given)
         counts, (tokens, labels) = self._count(batches)
         self.wrapped.train()
         local = self._accumulate(batches, counts)
         norm = self._global_norm()
         *sums, broken = self.comm.sum([*local, float(not math.isfinite(norm))])
         means = {
-            name: total / max(1.0, count)
+            name: total / count
             for (name, count), total in zip(counts.items(), sums, strict=True)
+            if count
         }
         loss = self.objective.loss(means)
         skipped = broken > 0 or not math.isfinite(loss)
@@ -133,7 +135,7 @@ class Engine:
             self._apply(norm, rate)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return StepResult(loss, means, rate, norm, int(tokens), int(labels), skipped)
+        return StepResult(loss, {**means, **given}, rate, norm, int(tokens), int(labels), skipped)
 
     def _look_at_partners(self) -> Mapping[str, float]:
         """What the method must know of the step's partner rows, over all ranks."""

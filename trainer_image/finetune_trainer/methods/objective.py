@@ -40,8 +40,8 @@ class Objective:
     the loss of any micro-batch: its means are `MicroBatch.given`."""
 
     def loss(self, means: Mapping[str, float]) -> float:
-        """What training minimises, from the means of the sums."""
-        return sum(weight * means[name] for name, weight in self.weights.items())
+        """What training minimises, from the means of the sums; of nothing it is 0."""
+        return sum(weight * means.get(name, 0.0) for name, weight in self.weights.items())
 
 
 def minimise(*names: str) -> Mapping[str, float]:

@@ -51,6 +51,8 @@ def measure(
         answer = _answer(run, model, tokenizer_folder, prompt)[:_LONGEST_TEXT]
     # The others wait here, looking for a request to stop, not inside a collective.
     run.comm.share(f"measured/{name}", value=True)
+    if CROSS_ENTROPY not in means:
+        return None  # KTO without a desirable row held out
     accuracy = means.get(ACCURACY)
     return Measurement(
         cross_entropy=f"{means[CROSS_ENTROPY]:.6g}",

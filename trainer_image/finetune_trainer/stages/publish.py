@@ -135,12 +135,11 @@ def published(pointer: Pointer) -> LaunchMessage:
     """The message of a run whose result is what `pointer` says."""
     manifest = pointer.manifest
     assert manifest is not None
+    told = manifest.steps_told()
     return LaunchMessage(
         outcome=Outcome.DONE,
         reason=Reason.PUBLISHED,
-        message="; ".join(
-            filter(None, [f"published {manifest.result_uri}", manifest.steps_told()])
-        ),
+        message=f"published {manifest.result_uri}" + (f"; {told}" if told else ""),
         output=OutputStatus(
             uri=manifest.result_uri,
             manifest_sha256=pointer.sha256,

@@ -22,6 +22,9 @@ def source(name: str, **options: Any) -> dict[str, Any]:
         ("SFT", source("sft/data/support.jsonl"), Unit.ROW),
         ("CPT", source("cpt/data/manual.jsonl", template="{{ title }}\n{{ text }}"), Unit.BLOCK),
         ("DPO", source("dpo/data/preferences.jsonl"), Unit.PAIR),
+        ("KTO", source("kto/data/feedback.jsonl"), Unit.ROW),
+        ("ORPO", source("orpo/data/pairs.jsonl"), Unit.PAIR),
+        ("Reward", source("reward/data/rankings.jsonl", format="Ranking"), Unit.COMPARISON),
     ],
 )
 def test_every_row_of_an_example_is_used(
