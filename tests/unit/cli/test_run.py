@@ -93,7 +93,8 @@ def test_an_adapter_is_loaded_on_the_base_that_it_was_trained_on(tmp_path: Path)
 def test_a_reward_model_is_loaded_with_the_head_that_scores() -> None:
     spec = job(method="Reward", adapter={"type": "LoRA"}).spec
     kind = "AutoModelForSequenceClassification"
-    assert loading_lines(spec, "/out")[:2] == [
+    assert loading_lines(spec, "/out")[:3] == [
+        "# base: a copy of s3://models/llama on this machine",
         f"from peft import PeftModel; from transformers import {kind}, AutoTokenizer",
         f"base = {kind}.from_pretrained('base', num_labels=1)",
     ]
