@@ -12,7 +12,7 @@ from finetune_api.fields import Rule
 if TYPE_CHECKING:
     from finetune_api.spec import Checkpoints, FineTuneJobSpec
 
-METHODS = ("SFT", "DPO")
+METHODS = ("SFT", "Reward", "DPO", "KTO")
 """Methods that TRL trains here."""
 
 
@@ -47,7 +47,7 @@ def _no_checkpoints(no_wish: "Checkpoints") -> Rule:
 _OF_TRAINING = (
     _refuse(
         f"self.method in {list(METHODS)}",
-        f"trains {' and '.join(METHODS)} only: write Native",
+        f"trains {', '.join(METHODS)} only: write Native",
         lambda spec: spec.method in METHODS,
     ),
     _refuse(
@@ -87,8 +87,9 @@ _OF_DPO = (
         lambda spec: spec.dpo is None or float(spec.dpo.label_smoothing) == 0,
     ),
     _refuse(
-        "self.method != 'DPO' || !has(self.adapter.dropout) || double(self.adapter.dropout) == 0.0",
-        'trains DPO without dropout: write adapter.dropout: "0"',
-        lambda spec: spec.method != "DPO" or float(spec.adapter.dropout or 0) == 0,
+        "!(self.method in ['DPO', 'KTO']) || !has(self.adapter.dropout)"
+        " || double(self.adapter.dropout) == 0.0",
+        'trains DPO and KTO without dropout: write adapter.dropout: "0"',
+        lambda spec: spec.method not in ("DPO", "KTO") or float(spec.adapter.dropout or 0) == 0,
     ),
 )

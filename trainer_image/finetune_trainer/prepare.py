@@ -234,6 +234,7 @@ def _make(
     """Read the rows, make the tokens, upload them and the report."""
     reader = CorpusReader(inputs.rendering, run.spec.training.sequence_length, say)
     splits = _read(run.spec, layout, inputs, reader, store)
+    splits.check_pairs(run.spec)
     partners = splits.partners(run.spec)
     train, evaluation = splits.train, splits.evaluation
     sources = counted(reader.sources, train)

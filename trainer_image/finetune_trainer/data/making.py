@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import FineTuneJobSpec, Method
+from finetune_api.spec import FineTuneJobSpec, Method, TrainingEngine
 from finetune_api.units import Unit
 
 from finetune_trainer.data.blocks import cut_into_blocks
@@ -38,6 +38,19 @@ class Splits:
     train: PreparedSplit
     evaluation: PreparedSplit
     """Held out; may be empty."""
+
+    def check_pairs(self, spec: FineTuneJobSpec) -> None:
+        """Raise UserError InvalidData for rankings where pairs alone are trained on."""
+        if spec.method is not Method.REWARD or spec.training.engine is not TrainingEngine.TRL:
+            return
+        longer = np.flatnonzero(np.diff(self.train.unit_offsets) > 2)
+        if len(longer):
+            raise UserError(
+                Reason.INVALID_DATA,
+                f"training.engine TRL takes pairs, and {len(longer)} rows rank more than two "
+                "answers: write Native",
+                where="spec.training.engine",
+            )
 
     def partners(self, spec: FineTuneJobSpec) -> tuple[PreparedSplit, PreparedSplit] | None:
         """KTO's partner rows of both; None for other methods. Raises UserError InvalidData."""

@@ -1,7 +1,8 @@
 """Loads the base model and makes it trainable: an adapter, or all weights."""
 
+import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -100,17 +101,30 @@ def load_base(folder: Path, dtype: torch.dtype | str, head: Head = Head.TOKENS) 
     if head is Head.REWARD:
         kind, more = AutoModelForSequenceClassification, {"num_labels": 1}
     try:
-        return kind.from_pretrained(
-            folder,
-            **more,
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            attn_implementation="sdpa",
-        )
+        with _heads_may_differ() if head is Head.REWARD else nullcontext():
+            return kind.from_pretrained(
+                folder,
+                **more,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                attn_implementation="sdpa",
+            )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(Reason.MODEL_INVALID, f"the model cannot be loaded: {error}") from error
+
+
+@contextmanager
+def _heads_may_differ() -> Iterator[None]:
+    """Transformers reports a head that comes or goes as if something were wrong."""
+    report = logging.getLogger("transformers.modeling_utils")
+    before = report.level
+    report.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        report.setLevel(before)
 
 
 def trainable(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:

@@ -46,6 +46,7 @@ def train_with_trl(
             model,
             prepared.train,
             plan,
+            partners=prepared.partners[0] if prepared.partners else None,
             tokens_per_pass=run.scoring_settings(prepared.train).micro_batch_tokens,
             tokenizer=tokenizer,
             folder=run.work / _SCRATCH,

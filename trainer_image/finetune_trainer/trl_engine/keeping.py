@@ -19,7 +19,8 @@ def only_parameters_change(model: Any) -> Iterator[None]:
     writes the tokenizer's special tokens into the configurations, puts a forward of its own in
     place of the model's, and adds the reference as a second adapter. One process needs no DDP."""
     base = base_of(model)
-    settings = [part for part in (base.config, base.generation_config) if part is not None]
+    parts = (base.config, getattr(base, "generation_config", None))
+    settings = [part for part in parts if part is not None]
     before = [copy.deepcopy(vars(part)) for part in settings]
     setattr(model, _PREPARED, True)
     try:

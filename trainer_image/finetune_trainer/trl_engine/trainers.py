@@ -1,7 +1,9 @@
 """TRL's trainers, fed with our batches, in our order, at our learning rates."""
 
 import copy
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,27 @@ from finetune_api.spec import DpoLoss, FineTuneJobSpec, Method, Precision
 from transformers import PrinterCallback, Trainer
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.kto_trainer import KTOTrainer
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import RewardTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from finetune_trainer.engine.batches import Int64
 from finetune_trainer.engine.model import computing
 from finetune_trainer.engine.optimizer import make_optimizer, set_rate
 from finetune_trainer.engine.plan import Plan
 from finetune_trainer.engine.schedule import Schedule
+from finetune_trainer.methods.kto import class_weights
 from finetune_trainer.prepared import PreparedSplit
-from finetune_trainer.trl_engine.batches import dpo_batch, sft_batch
+from finetune_trainer.trl_engine.batches import (
+    Batch,
+    dpo_batch,
+    kto_batch,
+    reward_batch,
+    sft_batch,
+)
 from finetune_trainer.trl_engine.kernels import compile_only_where_possible
 from finetune_trainer.trl_engine.order import StepBatches, StepLoader, units_per_pass
 from finetune_trainer.trl_engine.watch import StepWatch
@@ -65,9 +79,9 @@ class _Sft(_Ours, SFTTrainer):  # type: ignore[misc]
     """Its loss is the mean over the label tokens of the step already."""
 
 
-class _Dpo(_Ours, DPOTrainer):  # type: ignore[misc]
-    """TRL takes the mean of its passes' means, and passes of a step may differ by a pair: here
-    what is minimised and told is the mean over the pairs of the step."""
+class _MeanOfUnits(_Ours):
+    """TRL takes the mean of its passes' means, and passes of a step may differ by a unit: here
+    what is minimised and told is the mean over the units of the step."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         """The rows are tokens already."""
@@ -92,12 +106,25 @@ class _Dpo(_Ours, DPOTrainer):  # type: ignore[misc]
         super().log(*args, **rest)
 
 
+class _Dpo(_MeanOfUnits, DPOTrainer):  # type: ignore[misc]
+    """Pairs and a reference."""
+
+
+class _Kto(_MeanOfUnits, KTOTrainer):  # type: ignore[misc]
+    """Rows with labels; TRL estimates the KL in each forward pass."""
+
+
+class _Reward(_MeanOfUnits, RewardTrainer):  # type: ignore[misc]
+    """Pairs of which one answer is better."""
+
+
 def make_trainer(
     spec: FineTuneJobSpec,
     model: Any,
     split: PreparedSplit,
     plan: Plan,
     *,
+    partners: PreparedSplit | None,
     tokens_per_pass: int,
     tokenizer: Any,
     folder: Path,
@@ -106,14 +133,14 @@ def make_trainer(
     """The trainer of a resolved spec, ready to train `model` in place, from rows of `split`.
 
     Args:
+        partners: of KTO the partner row of each unit.
         tokens_per_pass: most tokens of one forward pass, padding included.
         folder: scratch; nothing of use is written there.
     """
     compile_only_where_possible()
-    is_dpo = spec.method is Method.DPO
     batches = StepBatches(plan, units_per_pass(split, tokens_per_pass))
     options = _common(spec, plan, batches, folder, on_cpu=_device_of(model).type == "cpu")
-    loader = StepLoader(split, batches, dpo_batch if is_dpo else sft_batch)
+    loader = StepLoader(split, batches, _batch_maker(spec, partners, tokenizer))
     parts = {
         "loader": loader,
         "watch": watch,
@@ -125,10 +152,32 @@ def make_trainer(
         "processing_class": tokenizer,
         "optimizers": _optimizer(spec, model, plan),
     }
-    if is_dpo:
-        return _Dpo(args=_dpo(spec, options), ref_model=_reference(model), **parts)
+    match spec.method:
+        case Method.DPO:
+            return _Dpo(args=_dpo(spec, options), ref_model=_reference(model), **parts)
+        case Method.KTO:
+            return _Kto(args=_kto(spec, options, split), ref_model=_reference(model), **parts)
+        case Method.REWARD:
+            return _Reward(args=_reward(spec, options), **parts)
     unprepared = {"skip_prepare_dataset": True}
     return _Sft(args=SFTConfig(**options, dataset_kwargs=unprepared, packing=False), **parts)
+
+
+def _batch_maker(
+    spec: FineTuneJobSpec, partners: PreparedSplit | None, tokenizer: Any
+) -> Callable[[PreparedSplit, Int64], Batch]:
+    match spec.method:
+        case Method.DPO:
+            return dpo_batch
+        case Method.KTO:
+            assert partners is not None, "the data has partner rows for this method"
+            return lambda split, units: kto_batch(split, partners, units)
+        case Method.REWARD:
+            assert spec.reward is not None, "resolve() fills it in"
+            token = tokenizer.pad_token_id
+            padding = tokenizer.eos_token_id if token is None else token
+            return partial(reward_batch, padding=padding, margin=spec.reward.margin)
+    return sft_batch
 
 
 def _common(
@@ -168,6 +217,25 @@ def _dpo(spec: FineTuneJobSpec, options: dict[str, Any]) -> DPOConfig:
     if sft_weight:
         losses, weights = [*losses, "sft"], [*weights, sft_weight]
     return DPOConfig(**options, beta=float(spec.dpo.beta), loss_type=losses, loss_weights=weights)
+
+
+def _kto(spec: FineTuneJobSpec, options: dict[str, Any], split: PreparedSplit) -> KTOConfig:
+    assert spec.kto is not None, "resolve() fills it in"
+    desirable, undesirable = class_weights(spec.kto, split.row_values)
+    return KTOConfig(
+        **options,
+        beta=float(spec.kto.beta),
+        desirable_weight=desirable,
+        undesirable_weight=undesirable,
+    )
+
+
+def _reward(spec: FineTuneJobSpec, options: dict[str, Any]) -> RewardConfig:
+    assert spec.reward is not None, "resolve() fills it in"
+    unknown = ("router_aux_loss_coef",)
+    known = {name: value for name, value in options.items() if name not in unknown}
+    center = float(spec.reward.center_coefficient)
+    return RewardConfig(**known, center_rewards_coefficient=center or None)
 
 
 def _reference(model: Any) -> Any:

@@ -222,3 +222,23 @@ def test_pairs_of_orpo_are_those_of_dpo(world: World) -> None:
 
     assert one.train.tokens.tolist() == other.train.tokens.tolist()
     assert one.metadata.data_hash != other.metadata.data_hash
+
+
+def test_rankings_are_refused_where_pairs_alone_are_trained_on(world: World) -> None:
+    row = {"prompt": "Which?", "responses": ["This.", "That.", "None."], "scores": [2, 1, 0]}
+    world.rows("rows.jsonl", [{**row, "prompt": f"Which of {n}?"} for n in range(20)])
+    training = {**LENGTH, "engine": "TRL", "packing": False}
+
+    with pytest.raises(UserError, match="takes pairs, and 16 rows rank more than two answers"):
+        world.prepare(method="Reward", training=training)
+
+
+def test_rankings_keep_their_scores_from_the_best_to_the_worst(world: World) -> None:
+    row = {"prompt": "Which?", "responses": ["That.", "This."], "scores": [1, 2.5]}
+    world.rows("rows.jsonl", [{**row, "prompt": f"Which of {n}?"} for n in range(20)])
+
+    data = prepared(world.prepare(method="Reward", training=LENGTH))
+
+    assert data.metadata.unit is Unit.COMPARISON
+    assert data.train.row_values[:2].tolist() == [2.5, 1.0]
+    assert data.metadata.samples[0].answer_reference == "This."

@@ -1,6 +1,7 @@
 """Rows that a model can learn, and jobs that TRL trains on them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,23 @@ def counting(rows: int, *, seed: int, pairs: bool = False) -> PreparedSplit:
     )
 
 
-def make_sandbox(root: Path, *, pairs: bool = False) -> Sandbox:
+def judged(split: PreparedSplit, method: str) -> PreparedSplit:
+    """`split` with what people say of its rows."""
+    said = {"KTO": [1, 1, 0], "Reward": [1, 0]}[method]
+    return replace(split, row_values=np.resize(np.array(said, np.float32), len(split)))
+
+
+def make_sandbox(root: Path, *, method: str = "SFT") -> Sandbox:
     """A sandbox with 42 units of such rows, and 8 held-out ones."""
     sandbox = Sandbox.make(root)
-    train = counting(42, seed=1, pairs=pairs)
-    make_prepared(root / "prepared", train, counting(8, seed=9, pairs=pairs))
+    pairs = method in ("DPO", "Reward")
+    train, held_out = counting(42, seed=1, pairs=pairs), counting(8, seed=9, pairs=pairs)
+    partners = None
+    if method in ("KTO", "Reward"):
+        train, held_out = judged(train, method), judged(held_out, method)
+    if method == "KTO":
+        partners = (counting(42, seed=3), counting(8, seed=4))
+    make_prepared(root / "prepared", train, held_out, partners)
     return sandbox
 
 

@@ -33,7 +33,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    return make_sandbox(tmp_path_factory.mktemp("pairs"), pairs=True)
+    return make_sandbox(tmp_path_factory.mktemp("pairs"), method="DPO")
 
 
 def launched(sandbox: Sandbox, name: str, **spec: Any) -> Ended:
