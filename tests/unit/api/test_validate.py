@@ -151,7 +151,10 @@ TO: dict[str, Any] = {"uri": "s3://artifacts/team-a"}
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ({"method": "CPT"}, "trains SFT and DPO only: write Native"),
+        *(
+            ({"method": method}, "trains SFT, Reward, DPO, KTO only: write Native")
+            for method in ("CPT", "ORPO")
+        ),
         (
             {"training": {"engine": "TRL"}},
             "pads rows and does not pack them: write packing: false",
@@ -188,9 +191,12 @@ TO: dict[str, Any] = {"uri": "s3://artifacts/team-a"}
             {"method": "DPO", "dpo": {"labelSmoothing": "0.1"}},
             'passes label smoothing over: write dpo.labelSmoothing: "0", or Native',
         ),
-        (
-            {"method": "DPO", "adapter": {"dropout": "0.1"}},
-            'trains DPO without dropout: write adapter.dropout: "0"',
+        *(
+            (
+                {"method": method, "adapter": {"dropout": "0.1"}},
+                'trains DPO and KTO without dropout: write adapter.dropout: "0"',
+            )
+            for method in ("DPO", "KTO")
         ),
     ],
 )
