@@ -25,6 +25,8 @@ from finetune_api.status import FineTuneJobStatus
 
 CRD_FILE = f"{GROUP}_{PLURAL}.yaml"
 
+_WIDE = 1
+"""Priority of a column that only `-o wide` shows."""
 _COLUMNS = (
     ("Method", "string", ".spec.method", None),
     ("Model", "string", ".spec.model.uri", None),
@@ -36,6 +38,14 @@ _COLUMNS = (
         "Percent of the optimizer steps that are done",
     ),
     ("Age", "date", ".metadata.creationTimestamp", None),
+    (
+        "Reason",
+        "string",
+        '.status.conditions[?(@.type=="Reconciling")].reason',
+        "What it does or waits for, or why it ended",
+        _WIDE,
+    ),
+    ("Result", "string", ".status.output.uri", None, _WIDE),
 )
 
 _NAME_RULE = {
@@ -122,8 +132,10 @@ def _root_schema() -> Schema:
     }
 
 
-def _column(name: str, kind: str, path: str, description: str | None) -> dict[str, Any]:
-    column: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path}
+def _column(
+    name: str, kind: str, path: str, description: str | None, priority: int = 0
+) -> dict[str, Any]:
+    column: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path, "priority": priority}
     if description:
         column["description"] = description
     return column

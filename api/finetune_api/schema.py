@@ -31,24 +31,31 @@ _KNOWN_MARKS = (
 )
 
 
-def object_schema(model: type[ApiModel]) -> Schema:
-    """The structural schema of one model, with defaults, bounds and rules."""
+def object_schema(model: type[ApiModel], *, in_list: bool = False) -> Schema:
+    """The structural schema of one model, with defaults, bounds and rules.
+
+    Items of a list get no defaults: `kubectl apply` compares lists as a whole, so that a default in
+    one would make each unchanged manifest look changed.
+    """
     properties: Schema = {}
     required: list[str] = []
     for name, info in model.model_fields.items():
         wire_name = info.alias or name
-        properties[wire_name] = _field_schema(f"{model.__name__}.{name}", info)
+        schema = _field_schema(f"{model.__name__}.{name}", info)
+        if in_list:
+            schema.pop("default", None)
+        properties[wire_name] = schema
         if info.is_required():
             required.append(wire_name)
-    schema: Schema = {"type": "object", "properties": properties}
+    whole: Schema = {"type": "object", "properties": properties}
     if model.__doc__:
-        schema["description"] = " ".join(model.__doc__.split())
+        whole["description"] = " ".join(model.__doc__.split())
     if required:
-        schema["required"] = required
+        whole["required"] = required
     rules = validations(model.RULES + model.CLUSTER_RULES)
     if rules:
-        schema["x-kubernetes-validations"] = rules
-    return schema
+        whole["x-kubernetes-validations"] = rules
+    return whole
 
 
 def validations(rules: Iterable[Rule]) -> list[Schema]:
@@ -103,9 +110,12 @@ def _type_schema(where: str, annotation: Any, metadata: list[Any]) -> Schema:
 
 def _list_schema(where: str, annotation: Any, metadata: list[Any]) -> Schema:
     (item,) = get_args(annotation)
+    is_object = isinstance(item, type) and issubclass(item, ApiModel)
     schema = {
         "type": "array",
-        "items": _type_schema(f"{where}[]", item, []),
+        "items": object_schema(item, in_list=True)
+        if is_object
+        else _type_schema(f"{where}[]", item, []),
         "maxItems": _required(where, metadata, MaxLen, "max_length"),
     }
     minimum = _find(metadata, MinLen, "min_length")

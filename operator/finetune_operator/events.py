@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 from finetune_api.job import API_VERSION, KIND
+from finetune_api.reasons import Reason, remedy
 from finetune_api.status import FineTuneJobStatus, Phase
 
 from finetune_operator.client import ApiError, Client
@@ -16,6 +17,15 @@ logger = logging.getLogger(__name__)
 
 COMPONENT = "finetune-operator"
 MAX_EVENT_MESSAGE = 1024
+_NEED_SOMEBODY = frozenset(
+    {
+        Reason.CREDENTIALS_MISSING,
+        Reason.POD_REJECTED,
+        Reason.BACKEND_UNAVAILABLE,
+        Reason.OPERATOR_OUTDATED,
+    }
+)
+"""Reasons to wait for which somebody must do something; each is told when it appears."""
 
 
 def event_for(
@@ -26,7 +36,8 @@ def event_for(
     The name follows from what is told, so that a repeated write makes the same event.
     """
     reason, message, normal = _words(new)
-    if (old.phase, old.incarnation) == (new.phase, new.incarnation):
+    needs_somebody = reason in _NEED_SOMEBODY and reason != _words(old)[0]
+    if (old.phase, old.incarnation) == (new.phase, new.incarnation) and not needs_somebody:
         return None
     metadata = job["metadata"]
     told = f"{metadata['uid']}/{new.phase}/{new.incarnation}/{reason}"
@@ -61,9 +72,14 @@ def _words(status: FineTuneJobStatus) -> tuple[str, str, bool]:
     for kind in ("Failed", "Complete", "Suspended", "Reconciling"):
         found = next((c for c in status.conditions if c.type == kind), None)
         if found is not None and (found.status == "True" or kind == "Reconciling"):
-            normal = status.phase not in {Phase.FAILED, Phase.RESTARTING}
-            return found.reason, found.message or f"phase {status.phase}", normal
+            bad = status.phase in {Phase.FAILED, Phase.RESTARTING}
+            normal = not bad and found.reason not in _NEED_SOMEBODY
+            return found.reason, found.message or _remedy(found.reason), normal
     return status.phase, f"phase {status.phase}", True
+
+
+def _remedy(reason: str) -> str:
+    return remedy(Reason(reason)) if reason in set(Reason) else f"the job is {reason}"
 
 
 async def post(client: Client, event: Document) -> None:

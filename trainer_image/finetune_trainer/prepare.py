@@ -79,7 +79,7 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
     Raises FineTuneError; with rows at fault a RefusedDataError, whose report is uploaded.
     """
     layout = JobLayout.of(run.spec.output.uri, run.job)
-    _check_output(store, layout)
+    _check_output(store, layout, run.spec.output.uri)
     with tempfile.TemporaryDirectory(dir=work, prefix="prepare-") as folder:
         inputs = _gather(run, layout, Path(folder), store, say)
         published = read_pointer(store, layout.manifest)
@@ -184,12 +184,15 @@ def _adopted_message(published: Pointer, status: PreparedStatus) -> PrepareMessa
     )
 
 
-def _check_output(store: Store, layout: JobLayout) -> None:
+def _check_output(store: Store, layout: JobLayout, output_uri: str) -> None:
     """Write a marker as results will be written, so that a wrong bucket or key shows now."""
     try:
         store.write(f"{layout.runs}/{layout.uid8}/{_MARKER_FILE}", b"{}\n", if_absent=True)
     except PreconditionFailed:
         return  # an earlier preparation of this job wrote it
+    except UserError as error:
+        message = f"results cannot be written under output.uri: {error.message}"
+        raise UserError(error.reason, message, where=output_uri) from error
 
 
 def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Say) -> _Inputs:

@@ -97,7 +97,8 @@ def _kind_of(store: Store, place: str) -> _Kind:
     if next(iter(store.list(place)), None) is None:
         raise UserError(
             Reason.STORAGE_NOT_FOUND,
-            "the model's folder holds nothing or does not exist; check bucket and key",
+            "the model's folder holds nothing or does not exist; check "
+            + ("the path" if scheme_of(place) == "file" else "bucket and key"),
             where=place,
         )
     raise _invalid(

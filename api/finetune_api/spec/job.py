@@ -29,7 +29,7 @@ def _formats_rule(method: Method) -> Rule:
     """Rows of a format that `method` does not train on are refused at once."""
     allowed = (RowFormat.AUTO, *FORMATS_OF[method])
     names = [form.value for form in allowed]
-    fits = f"(source, source.format in {names})"
+    fits = f"(source, !has(source.format) || source.format in {names})"
 
     def holds(spec: "FineTuneJobSpec") -> bool:
         sources = [*spec.data.train, *(spec.data.evaluation or [])]
@@ -92,8 +92,8 @@ class FineTuneJobSpec(ApiModel):
         ),
         Rule(
             "!has(self.reward) || !self.reward.margin || (self.data.train.all(source, "
-            "source.format == 'Ranking') && (!has(self.data.evaluation) || "
-            "self.data.evaluation.all(source, source.format == 'Ranking')))",
+            "has(source.format) && source.format == 'Ranking') && (!has(self.data.evaluation) || "
+            "self.data.evaluation.all(source, has(source.format) && source.format == 'Ranking')))",
             "reward.margin is the difference of scores: set format Ranking on all rows",
             lambda spec: (
                 spec.reward is None

@@ -24,7 +24,7 @@ class ReplaySource(RowSource):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.format in ['Auto', 'Text']",
+            "!has(self.format) || self.format in ['Auto', 'Text']",
             "replay rows are documents: set format to Text or leave it out",
             lambda source: source.format in (RowFormat.AUTO, RowFormat.TEXT),
         ),
