@@ -71,6 +71,12 @@ def test_the_result_of_the_publishing_rank_is_the_one_that_names_the_output() ->
     assert verdict(ends, asked_to_stop=True, out_of_memory=False).output == OUTPUT
 
 
+def test_of_ranks_that_stopped_the_one_that_knows_what_is_saved_speaks() -> None:
+    saved = STOPPED.model_copy(update={"checkpoint_step": 7})
+    ends = [RankEnd(0, saved, ended_at=2), RankEnd(1, STOPPED, ended_at=1)]
+    assert verdict(ends, asked_to_stop=True, out_of_memory=False).checkpoint_step == 7
+
+
 def test_a_silent_death_names_rank_and_signal() -> None:
     message = verdict([RankEnd(3, None, 0, -11)], asked_to_stop=False, out_of_memory=False)
     assert "rank 3 was killed by SIGSEGV" in message.message

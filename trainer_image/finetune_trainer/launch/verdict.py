@@ -36,8 +36,8 @@ def verdict(ends: Sequence[RankEnd], *, asked_to_stop: bool, out_of_memory: bool
     silent = next((end for end in ends if end.message is None and end.exit_code), None)
     if out_of_memory and not stopped:
         return _out_of_memory(silent)
-    if stopped:
-        return stopped[0]
+    if stopped:  # all at the same step, but rank 0 alone knows what is saved
+        return next((m for m in stopped if m.checkpoint_step is not None), stopped[0])
     if asked_to_stop:
         return LaunchMessage(
             outcome=Outcome.INTERRUPTED,
