@@ -17,9 +17,27 @@ def main(options: argparse.Namespace) -> Code:
     lines = [line for path in options.files for line in problems(path)]
     for line in lines:
         print(line)
+    for hint in (hint for path in options.files for hint in hints(path)):
+        print(f"note: {hint}", file=sys.stderr)
     if not lines:
         print(f"{len(options.files)} file(s), no problem", file=sys.stderr)
     return Code.FAILED if lines else Code.OK
+
+
+def hints(path: Path) -> Iterator[str]:
+    """What is allowed and yet seldom meant."""
+    try:
+        documents = job_documents(path)
+    except UserError:
+        return
+    for document in documents:
+        job, _ = examine(document, Target.CLUSTER)
+        resources = job.spec.workers.resources if job is not None else None
+        if job is not None and not (resources and resources.accelerators()):
+            yield (
+                f"{path}: {job.metadata.name} asks for no accelerator and trains on CPUs; for a GPU "
+                "write workers: {resources: {limits: {nvidia.com/gpu: 1}}}"
+            )
 
 
 def problems(path: Path) -> Iterator[str]:

@@ -20,6 +20,14 @@ def test_lint_says_nothing_bad_of_a_good_job(finetune: CommandLine, write_job: W
     assert (result.returncode, result.stdout) == (0, "")
 
 
+def test_lint_notes_that_a_job_trains_on_cpus(finetune: CommandLine, write_job: WriteJob) -> None:
+    without = finetune.run("lint", str(write_job()))
+    limits = {"resources": {"limits": {"amd.com/gpu": 1}}}
+    with_gpu = finetune.run("lint", str(write_job(workers=limits)))
+    assert "asks for no accelerator and trains on CPUs" in without.stderr
+    assert "note:" not in with_gpu.stderr
+
+
 def test_lint_prints_a_line_with_file_and_field_for_each_problem(
     finetune: CommandLine, write_job: WriteJob
 ) -> None:
