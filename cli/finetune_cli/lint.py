@@ -35,7 +35,7 @@ def hints(path: Path) -> Iterator[str]:
         resources = job.spec.workers.resources if job is not None else None
         if job is not None and not (resources and resources.accelerators()):
             yield (
-                f"{path}: {job.metadata.name} asks for no accelerator and trains on CPUs; for a GPU "
+                f"{path}: {job.metadata.name} asks for no accelerator and trains on CPUs; for GPUs "
                 "write workers: {resources: {limits: {nvidia.com/gpu: 1}}}"
             )
 
