@@ -88,7 +88,7 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
             "replay rows are documents",
         ),
         ({"method": "CPT", "training": {"lossOn": "All"}}, "lossOn belongs to method SFT"),
-        ({"method": "CPT", "training": TRL}, "TRL trains SFT and DPO only"),
+        ({"method": "CPT", "training": TRL}, "TRL trains SFT, Reward, DPO, KTO only"),
         ({"training": {"engine": "TRL"}}, "write packing: false"),
         ({"training": {**TRL, "evalEverySteps": 5}}, "remove evalEverySteps"),
         ({"training": TRL, "checkpoints": {"everySteps": 5}}, "remove checkpoints"),
@@ -107,7 +107,7 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
         ),
         (
             {"method": "DPO", "training": TRL, "adapter": {"dropout": "0.1"}},
-            "trains DPO without dropout",
+            "trains DPO and KTO without dropout",
         ),
     ],
 )
