@@ -39,7 +39,7 @@ def alternate(contestants: Mapping[str, Contestant], rounds: int) -> Outcome:
             began = time.perf_counter()
             rates[name].append(contestants[name]())
             seconds = time.perf_counter() - began
-            print(f"  round {turn + 1}/{rounds}  {name:<28} {rates[name][-1]:10.1f}/s", end="")
+            print(f"  round {turn + 1}/{rounds}  {name:<28} {rates[name][-1]:10.3f}/s", end="")
             print(f"  ({seconds:.1f} s)", flush=True)
     return Outcome(rates)
 
@@ -55,12 +55,16 @@ def table(title: str, unit: str, outcome: Outcome, ours: str, bars: Mapping[str,
     for name, rates in outcome.rates.items():
         middle = statistics.median(rates)
         if name == ours:
-            lines.append(f"| {name} | {middle:,.0f} | | |")
+            lines.append(f"| {name} | {_shown(middle)} | | |")
             continue
         ratios = outcome.ratios(ours, name)
         spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        lines.append(f"| {name} | {middle:,.0f} | {spread} | {bars.get(name, '')} |")
+        lines.append(f"| {name} | {_shown(middle)} | {spread} | {bars.get(name, '')} |")
     return "\n".join(lines)
+
+
+def _shown(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.3f}"
 
 
 def machine() -> str:
