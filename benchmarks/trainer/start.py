@@ -1,4 +1,4 @@
-"""How long a rank takes from its start to the end of its first step.
+"""How long a rank takes from its start to its first step.
 
 The bar is a minimal script that imports torch and transformers and loads the same model. The
 agent's own start is not part of either.
@@ -24,7 +24,7 @@ from benchmarks.alternate import Contestant, alternate, table
 from benchmarks.trainer.workload import save_model
 from devcluster.ports import free_ports
 
-OURS = "rank, to the end of its first step"
+OURS = "rank, until its first step begins"
 MINIMAL = "minimal script, to the loaded model"
 _SCRIPT = """
 import sys, torch
@@ -86,7 +86,7 @@ def _rank(run_file: Path, work: Path) -> float:
         WORK_DIR_VARIABLE: str(work),
     }
     command = [sys.executable, "-m", RANK_MODULE, str(run_file)]
-    return _starts_per_second(command, environment, until="step 1/")
+    return _starts_per_second(command, environment, until="stage Training")
 
 
 def _starts_per_second(
