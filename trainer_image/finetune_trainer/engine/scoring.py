@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -25,6 +26,11 @@ class SplitRows:
     split: PreparedSplit
     reference: Float32 | None = None
     """[R] log-probability of each row under the reference model."""
+
+    @cached_property
+    def sizes(self) -> UnitSizes:
+        """Of all units; a step of training asks for some of them again and again."""
+        return UnitSizes.of(self.split)
 
 
 def measure_split(
@@ -65,7 +71,7 @@ def measure_units(
     given: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, float]:
     """The same over `units` [n] of `rows`, with what a preliminary pass has found."""
-    layout = UnitSizes.of(rows.split).lay_out(
+    layout = rows.sizes.lay_out(
         units, comm.world_size, settings.micro_batch_tokens, packing=settings.packing
     )
     module = LossModule(model, objective).eval()
