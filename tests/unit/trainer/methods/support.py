@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from finetune_api.spec import Precision
-from finetune_trainer.engine.batches import MicroBatch
+from finetune_trainer.engine.batches import Float32, MicroBatch
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.methods.objective import Objective
 from finetune_trainer.methods.scorer import LabelScorer
@@ -27,26 +27,43 @@ class Models:
     reference: Any
 
 
-def pairs_of(rows: list[dict[str, list[int]]]) -> PreparedSplit:
-    """Pairs from token ids: prompt_ids, chosen_ids, rejected_ids."""
-    tokens = [
-        row["prompt_ids"] + row[side] for row in rows for side in ("chosen_ids", "rejected_ids")
-    ]
-    prompts = [len(row["prompt_ids"]) for row in rows for _ in range(2)]
-    lengths = [len(ids) for ids in tokens]
-    count = len(tokens)
+TRL_OPTIONS: dict[str, Any] = {
+    "report_to": [],
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+}
+"""What TRL's configurations need to train on a CPU and tell nobody."""
+
+
+def split_of(
+    rows: list[tuple[list[int], int]], *, rows_per_unit: int = 1, values: Float32 | None = None
+) -> PreparedSplit:
+    """A split of rows of (token ids, position of the first label)."""
+    lengths = [len(ids) for ids, _ in rows]
+    count = len(rows)
     return PreparedSplit(
-        tokens=np.concatenate([np.array(ids, np.int32) for ids in tokens]),
+        tokens=np.concatenate([np.array(ids, np.int32) for ids, _ in rows]),
         row_offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        span_starts=np.array(prompts, np.int32),
+        span_starts=np.array([start for _, start in rows], np.int32),
         span_ends=np.array(lengths, np.int32),
         span_offsets=np.arange(count + 1, dtype=np.int64),
         source_rows=np.arange(1, count + 1, dtype=np.int64),
         source_files=np.zeros(count, np.int32),
         group_ids=np.arange(count, dtype=np.int64),
-        unit_offsets=np.arange(0, count + 1, 2, dtype=np.int64),
-        row_values=np.zeros(count, np.float32),
+        unit_offsets=np.arange(0, count + 1, rows_per_unit, dtype=np.int64),
+        row_values=np.zeros(count, np.float32) if values is None else values,
     )
+
+
+def pairs_of(rows: list[dict[str, list[int]]]) -> PreparedSplit:
+    """Pairs from token ids: prompt_ids, chosen_ids, rejected_ids."""
+    sides = [
+        (row["prompt_ids"] + row[side], len(row["prompt_ids"]))
+        for row in rows
+        for side in ("chosen_ids", "rejected_ids")
+    ]
+    return split_of(sides, rows_per_unit=2)
 
 
 def texts() -> list[dict[str, str]]:

@@ -17,7 +17,16 @@ from finetune_trainer.methods.scorer import LabelScorer
 from finetune_trainer.prepared import PreparedSplit
 from transformers import AutoTokenizer
 
-from tests.unit.trainer.methods.support import CPU, SETTINGS, Models, gradient_of, loss_of, texts
+from tests.unit.trainer.methods.support import (
+    CPU,
+    SETTINGS,
+    TRL_OPTIONS,
+    Models,
+    gradient_of,
+    loss_of,
+    split_of,
+    texts,
+)
 
 LABELS = [True, False, True, True, False]
 VALUES: Float32 = np.array(LABELS, np.float32)
@@ -31,20 +40,7 @@ def split_from(batch: dict[str, Any], prefix: str = "") -> PreparedSplit:
     for ids, mask, answer in zip(*(batch[prefix + name] for name in names), strict=True):
         size = int(mask.sum())
         rows.append((ids[:size].tolist(), int(answer[:size].nonzero()[0])))
-    lengths = [len(ids) for ids, _ in rows]
-    count = len(rows)
-    return PreparedSplit(
-        tokens=np.concatenate([np.array(ids, np.int32) for ids, _ in rows]),
-        row_offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        span_starts=np.array([start for _, start in rows], np.int32),
-        span_ends=np.array(lengths, np.int32),
-        span_offsets=np.arange(count + 1, dtype=np.int64),
-        source_rows=np.arange(1, count + 1, dtype=np.int64),
-        source_files=np.zeros(count, np.int32),
-        group_ids=np.arange(count, dtype=np.int64),
-        unit_offsets=np.arange(count + 1, dtype=np.int64),
-        row_values=VALUES,
-    )
+    return split_of(rows, values=VALUES)
 
 
 def trl_trainer(models: Models, folder: Path) -> Any:
@@ -62,10 +58,7 @@ def trl_trainer(models: Models, folder: Path) -> Any:
         beta=0.3,
         desirable_weight=1.5,
         undesirable_weight=0.5,
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
+        **TRL_OPTIONS,
         disable_dropout=True,
     )
     return KTOTrainer(

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 
 from tests.unit.trainer.methods.support import (
     PAIRS,
+    TRL_OPTIONS,
     Models,
     gradient_of,
     loss_of,
@@ -44,10 +45,7 @@ def trl_batch(models: Models, folder: Path) -> tuple[Any, dict[str, Any]]:
             per_device_train_batch_size=PAIRS,
             beta=0.3,
             max_length=64,
-            report_to=[],
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
+            **TRL_OPTIONS,
             remove_unused_columns=False,
         ),
         train_dataset=Dataset.from_list(texts()),

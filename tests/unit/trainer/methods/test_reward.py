@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tests.unit.trainer.methods.support import (
     CPU,
     PAIRS,
+    TRL_OPTIONS,
     Models,
     loss_of,
     random_pairs,
@@ -96,10 +97,7 @@ def test_loss_and_gradients_of_pairs_are_those_of_trl(
         output_dir=str(tmp_path),
         per_device_train_batch_size=PAIRS,
         center_rewards_coefficient=0.25,
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
+        **TRL_OPTIONS,
     )
     bare = AutoModelForSequenceClassification.from_pretrained(models.folder, num_labels=1)
     trainer = RewardTrainer(
