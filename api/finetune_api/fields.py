@@ -86,6 +86,7 @@ DecimalPositive = decimal_string(DecimalRange(above="0", maximum="1e9"))
 DecimalNonNegative = decimal_string(DecimalRange(minimum="0", maximum="1e9"))
 DecimalShare = decimal_string(DecimalRange(minimum="0", maximum="1"))
 DecimalOpenShare = decimal_string(DecimalRange(above="0", below="1"))
+DecimalPositiveShare = decimal_string(DecimalRange(above="0", maximum="1"))
 DecimalBelowHalf = decimal_string(DecimalRange(minimum="0", below="0.5"))
 DecimalBelowOne = decimal_string(DecimalRange(minimum="0", below="1"))
 

@@ -34,6 +34,7 @@ _LEARNING_RATES = {
     Method.KTO: ("5e-6", "5e-7"),
     Method.REWARD: ("1e-4", "1e-5"),
     Method.ORPO: ("5e-5", "5e-6"),
+    Method.GRPO: ("1e-5", "1e-6"),
 }
 _DROPOUT = {Method.CPT: "0.05", Method.SFT: "0.05"}
 """Of adapters. Elsewhere none: it is noise between a policy and its reference."""
@@ -69,6 +70,7 @@ def effective(resolved: FineTuneJobSpec) -> Effective:
         kto=resolved.kto,
         reward=resolved.reward,
         orpo=resolved.orpo,
+        grpo=resolved.grpo,
         strategy=resolved.workers.strategy,
     )
 

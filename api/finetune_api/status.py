@@ -7,7 +7,7 @@ from pydantic import Field
 
 from finetune_api.fields import ApiModel
 from finetune_api.progress import Number, Progress
-from finetune_api.spec import Adapter, Dpo, Kto, Orpo, Reward, Strategy, Training
+from finetune_api.spec import Adapter, Dpo, Grpo, Kto, Orpo, Reward, Strategy, Training
 from finetune_api.units import Unit
 
 Text = Annotated[str, Field(max_length=1024)]
@@ -90,6 +90,8 @@ class Effective(ApiModel):
     """Settings of method Reward."""
     orpo: Orpo | None = None
     """Settings of method ORPO."""
+    grpo: Grpo | None = None
+    """Settings of method GRPO."""
     strategy: Strategy
     """How processes share the work."""
 
@@ -111,8 +113,8 @@ class DataStatus(ApiModel):
     """What the preparation found."""
 
     unit: Unit = Unit.ROW
-    """What rows and evaluationRows count: rows (SFT, and any data that is refused), pairs (DPO) or
-    blocks (CPT)."""
+    """What rows and evaluationRows count: rows (SFT, KTO, and any data that is refused), pairs (DPO,
+    ORPO), comparisons (Reward), prompts (GRPO) or blocks (CPT)."""
     rows: Count
     """Training rows, pairs or blocks kept."""
     evaluation_rows: Count = 0
@@ -130,9 +132,11 @@ class DataStatus(ApiModel):
 class Measurement(ApiModel):
     """One measurement of the model on held-out rows."""
 
-    cross_entropy: Number
+    cross_entropy: Number | None = None
     """Mean cross entropy in nats per label token, of pairs that of the chosen completions; of a
-    reward model per pair of answers."""
+    reward model per pair of answers. Absent where rows hold no answer (GRPO)."""
+    reward_mean: Number | None = None
+    """Mean reward of the answers that the model writes to held-out prompts (GRPO)."""
     preference_accuracy: Number | None = None
     """Share of held-out pairs whose chosen completion the model finds likelier, or a reward model
     better, than the rejected one; only of pairs."""

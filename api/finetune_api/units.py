@@ -13,6 +13,8 @@ class Unit(StrEnum):
     """A chosen and a rejected answer to one prompt."""
     COMPARISON = "Comparison"
     """Two or more answers to one prompt, from the best to the worst."""
+    PROMPT = "Prompt"
+    """A prompt that the model answers itself while it is trained."""
     BLOCK = "Block"
     """training.sequenceLength tokens of documents laid one after another."""
 
@@ -29,5 +31,6 @@ UNIT_OF: dict[Method, Unit] = {
     Method.KTO: Unit.ROW,
     Method.REWARD: Unit.COMPARISON,
     Method.ORPO: Unit.PAIR,
+    Method.GRPO: Unit.PROMPT,
 }
 """The unit of each method."""

@@ -1,5 +1,6 @@
 """One verdict on a job document, the same for `kubectl apply`, the operator and `finetune`."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from finetune_api.errors import UserError
 from finetune_api.job import API_VERSION, KIND, NAME_SENTENCE, FineTuneJob, name_is_valid
 from finetune_api.reasons import Reason
+from finetune_api.spec import RewardFunctionType
 
 CLUSTER_ONLY_FIELDS = (
     "pod_template",
@@ -63,7 +65,7 @@ def examine(document: object, target: Target) -> tuple[FineTuneJob | None, list[
         job = FineTuneJob.parse_wire(document)
     except ValidationError as error:
         return None, list(_problems(error))
-    problems = []
+    problems = list(_pattern_problems(job))
     if not name_is_valid(job.metadata.name):
         problems.append(Problem("metadata.name", NAME_SENTENCE.removeprefix("metadata.name ")))
     if target is Target.CLUSTER:
@@ -91,6 +93,22 @@ def cluster_problems(model: BaseModel, path: str) -> Iterator[Problem]:
                 yield from cluster_problems(
                     item, f"{where}[{index}]" if isinstance(value, list) else where
                 )
+
+
+def _pattern_problems(job: FineTuneJob) -> Iterator[Problem]:
+    """Regular expressions that Python does not take; the API server cannot tell."""
+    functions = (job.spec.grpo.reward_functions if job.spec.grpo else None) or []
+    for index, function in enumerate(functions):
+        where = f"spec.grpo.rewardFunctions[{index}].pattern"
+        if function.pattern is None:
+            continue
+        try:
+            groups = re.compile(function.pattern).groups
+        except (re.error, RecursionError, OverflowError) as error:
+            yield Problem(where, f"is no regular expression of Python's: {error}")
+            continue
+        if function.type is RewardFunctionType.EXACT_ANSWER and not groups:
+            yield Problem(where, "has no group: put brackets around the part that is the answer")
 
 
 _SENTENCES = {

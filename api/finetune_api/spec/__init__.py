@@ -18,18 +18,22 @@ from finetune_api.spec.data import (
     RowSource,
 )
 from finetune_api.spec.job import MUTABLE_FIELDS, Evaluation, FineTuneJobSpec
-from finetune_api.spec.method import RANKED, Method
+from finetune_api.spec.method import ONLINE, RANKED, Method
 from finetune_api.spec.methods import (
     MAX_REPLAY_SHARE,
     Cpt,
     Dpo,
     DpoLoss,
+    Grpo,
+    GrpoLoss,
     Kto,
     Orpo,
     ReplaySource,
     Reward,
+    RewardFunction,
+    RewardFunctionType,
 )
-from finetune_api.spec.model import ModelSource
+from finetune_api.spec.model import ModelSource, RewardModelSource
 from finetune_api.spec.output import (
     Addressing,
     Best,
@@ -67,6 +71,7 @@ __all__ = [
     "HUB_SCHEME",
     "MAX_REPLAY_SHARE",
     "MUTABLE_FIELDS",
+    "ONLINE",
     "RANKED",
     "RESERVED_VARIABLES",
     "Adapter",
@@ -86,6 +91,8 @@ __all__ = [
     "EnvironmentVariable",
     "Evaluation",
     "FineTuneJobSpec",
+    "Grpo",
+    "GrpoLoss",
     "Kto",
     "LocalReference",
     "LossOn",
@@ -105,6 +112,9 @@ __all__ = [
     "Restarts",
     "Retain",
     "Reward",
+    "RewardFunction",
+    "RewardFunctionType",
+    "RewardModelSource",
     "RowFormat",
     "RowSource",
     "Scheduler",

@@ -31,6 +31,7 @@ class RowFormat(StrEnum):
     PREFERENCE = "Preference"
     FEEDBACK = "Feedback"
     RANKING = "Ranking"
+    PROMPT = "Prompt"
 
 
 FORMATS_OF: dict[Method, tuple[RowFormat, ...]] = {
@@ -40,6 +41,7 @@ FORMATS_OF: dict[Method, tuple[RowFormat, ...]] = {
     Method.DPO: (RowFormat.PREFERENCE,),
     Method.KTO: (RowFormat.FEEDBACK,),
     Method.ORPO: (RowFormat.PREFERENCE,),
+    Method.GRPO: (RowFormat.PROMPT,),
 }
 """Shapes of rows that each method trains on."""
 
@@ -57,10 +59,11 @@ class RowSource(ApiModel):
     Messages (SFT): a list of turns (role and content, or ShareGPT's from and value). Preference
     (DPO, ORPO, Reward): chosen and rejected after a prompt, or two conversations that begin alike.
     Feedback (KTO): a prompt and a completion, or messages, with a label, true for a desirable
-    answer. Ranking (Reward): responses to a prompt, with their scores. Auto looks at the rows."""
+    answer. Ranking (Reward): responses to a prompt, with their scores. Prompt (GRPO): a prompt, or
+    messages that end with a user's turn, and perhaps the right answer. Auto looks at the rows."""
     fields: Annotated[dict[str, ShortText] | None, RECIPE, Field(max_length=16)] = None
     """Column map: our name (text, instruction, context, response, messages, prompt, completion,
-    chosen, rejected, label, responses, scores, system, tools) to the column."""
+    chosen, rejected, label, responses, scores, answer, system, tools) to the column."""
     template: Annotated[LongText | None, RECIPE] = None
     """Jinja template: of the user's turn of Instruction rows, over instruction and context; of the
     document of Text rows, over text and the row's other columns."""

@@ -7,9 +7,9 @@ from pydantic import Field
 from finetune_api.fields import RECIPE, ApiModel, Rule
 from finetune_api.spec.adapter import Adapter, AdapterFrom, AdapterType
 from finetune_api.spec.data import FORMATS_OF, Data, RowFormat
-from finetune_api.spec.method import RANKED, Method
-from finetune_api.spec.methods import Cpt, Dpo, Kto, Orpo, Reward
-from finetune_api.spec.model import ModelSource
+from finetune_api.spec.method import ONLINE, RANKED, Method
+from finetune_api.spec.methods import Cpt, Dpo, Grpo, Kto, Orpo, Reward
+from finetune_api.spec.model import ModelSource, RewardModelSource
 from finetune_api.spec.output import BestMetric, Checkpoints, Output, Restarts, Storage
 from finetune_api.spec.pods import PodTemplate, Preparation, Workers
 from finetune_api.spec.training import Training
@@ -105,6 +105,33 @@ class FineTuneJobSpec(ApiModel):
             ),
         ),
         Rule(
+            f"!has(self.rewardModel) || self.method in {[method.value for method in ONLINE]}",
+            f"rewardModel scores what the model writes in method {' and '.join(ONLINE)}: remove it",
+            lambda spec: spec.reward_model is None or spec.method in ONLINE,
+        ),
+        Rule(
+            "self.method != 'GRPO' || has(self.grpo)",
+            "method GRPO needs the block grpo: write grpo.maxNewTokens, the longest answer",
+            lambda spec: spec.method is not Method.GRPO or spec.grpo is not None,
+        ),
+        Rule(
+            "!has(self.grpo) || has(self.rewardModel) || has(self.grpo.rewardFunctions)",
+            "nothing scores the answers: name a rewardModel, or grpo.rewardFunctions",
+            lambda spec: (
+                spec.grpo is None
+                or spec.reward_model is not None
+                or spec.grpo.reward_functions is not None
+            ),
+        ),
+        Rule(
+            "!has(self.grpo) || self.grpo.maxNewTokens < self.training.sequenceLength",
+            "training.sequenceLength holds a prompt and its answer: it must be greater than "
+            "grpo.maxNewTokens",
+            lambda spec: (
+                spec.grpo is None or spec.grpo.max_new_tokens < spec.training.sequence_length
+            ),
+        ),
+        Rule(
             "self.method != 'Reward' || !has(self.adapter.from) || self.adapter.from != 'Continue'",
             "a reward model has another head than the start adapter's: write from: Merge, which is "
             "also what happens when it is absent",
@@ -118,9 +145,12 @@ class FineTuneJobSpec(ApiModel):
     method: Annotated[Method, RECIPE]
     """CPT: continued pre-training on documents. SFT: answers to prompts. DPO: the better of two
     answers, measured from a reference. KTO: answers marked as desirable or not. ORPO: the better of
-    two answers, in one stage and without a reference. Reward: a model that scores answers."""
+    two answers, in one stage and without a reference. Reward: a model that scores answers. GRPO:
+    answers that the model writes itself, against others to the same prompt."""
     model: Annotated[ModelSource, RECIPE]
     """The model that training starts from."""
+    reward_model: RewardModelSource | None = None
+    """The reward model that scores the model's answers (GRPO)."""
     data: Annotated[Data, RECIPE]
     """Rows to train on and rows to measure on."""
     adapter: Annotated[Adapter, RECIPE] = Field(default_factory=Adapter)
@@ -137,6 +167,8 @@ class FineTuneJobSpec(ApiModel):
     """Settings of method Reward."""
     orpo: Orpo | None = None
     """Settings of method ORPO."""
+    grpo: Grpo | None = None
+    """Settings of method GRPO."""
     evaluation: Evaluation = Field(default_factory=Evaluation)
     """Measurements before and after training."""
     workers: Workers = Field(default_factory=Workers)

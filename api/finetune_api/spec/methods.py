@@ -14,6 +14,8 @@ from finetune_api.fields import (
     DecimalNonNegative,
     DecimalOpenShare,
     DecimalPositive,
+    DecimalPositiveShare,
+    LongText,
     Rule,
 )
 from finetune_api.spec.data import RowFormat, RowSource
@@ -111,3 +113,92 @@ class Orpo(ApiModel):
 
     beta: Annotated[DecimalPositive, RECIPE] = "0.1"
     """Weight of the odds-ratio term beside the cross entropy of the chosen side."""
+
+
+class GrpoLoss(StrEnum):
+    """How the tokens of a batch of answers are averaged."""
+
+    GRPO = "Grpo"
+    DR_GRPO = "DrGrpo"
+    DAPO = "Dapo"
+
+
+class RewardFunctionType(StrEnum):
+    """What a reward function looks at."""
+
+    REGEX = "Regex"
+    EXACT_ANSWER = "ExactAnswer"
+    LENGTH = "Length"
+    JSON_VALID = "JsonValid"
+
+
+class RewardFunction(ApiModel):
+    """A rule that scores an answer from 0 to 1."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.type != 'Regex' || has(self.pattern)",
+            "type Regex needs a pattern",
+            lambda function: (
+                function.type is not RewardFunctionType.REGEX or function.pattern is not None
+            ),
+        ),
+        Rule(
+            "self.type in ['Regex', 'ExactAnswer'] || !has(self.pattern)",
+            "pattern belongs to the types Regex and ExactAnswer: remove it",
+            lambda function: (
+                function.type in (RewardFunctionType.REGEX, RewardFunctionType.EXACT_ANSWER)
+                or function.pattern is None
+            ),
+        ),
+        Rule(
+            "(self.type == 'Length') == has(self.maxTokens)",
+            "type Length needs maxTokens, and no other type has it",
+            lambda function: (
+                (function.type is RewardFunctionType.LENGTH) == (function.max_tokens is not None)
+            ),
+        ),
+    )
+
+    type: Annotated[RewardFunctionType, RECIPE]
+    """Regex: 1 where pattern is found in the answer, else 0. ExactAnswer: 1 where the answer is
+    that of the row (its field answer), white space around both apart, else 0. Length: 1 up to
+    maxTokens, falling to 0 at twice as many. JsonValid: 1 for an answer that is one JSON value,
+    alone or in a fenced code block, else 0."""
+    weight: Annotated[DecimalPositive | None, RECIPE] = None
+    """What the score is multiplied by before all are added up; "1" when absent."""
+    pattern: Annotated[LongText | None, RECIPE] = None
+    """Regular expression as in Python. Regex looks for it; ExactAnswer takes its first group, in
+    its last match, for the answer, and nothing where it does not match."""
+    max_tokens: Annotated[int | None, RECIPE, Field(ge=1, le=1_048_576)] = None
+    """Tokens of an answer that are not too many (Length)."""
+
+
+class Grpo(ApiModel):
+    """Group relative policy optimisation."""
+
+    generations: Annotated[int, RECIPE, Field(ge=2, le=256)] = 8
+    """Answers written to each prompt; each is measured against the others."""
+    loss_type: Annotated[GrpoLoss, RECIPE] = GrpoLoss.GRPO
+    """Grpo: the mean over answers of the mean over their tokens. DrGrpo: the sum over tokens
+    divided by answers times maxNewTokens. Dapo: the mean over all tokens of the batch."""
+    beta: Annotated[DecimalNonNegative, RECIPE] = "0.04"
+    """Weight of the KL divergence from the model that training starts from; "0": none."""
+    scale_rewards: Annotated[bool, RECIPE] = True
+    """Divide what an answer is better than its group's mean by the group's standard deviation."""
+    iterations: Annotated[int, RECIPE, Field(ge=1, le=64)] = 1
+    """Optimizer updates on each batch of answers."""
+    clip_low: Annotated[DecimalPositiveShare, RECIPE] = "0.2"
+    """The ratio of new to old probability counts down to 1 less this."""
+    clip_high: Annotated[DecimalPositive, RECIPE] = "0.2"
+    """The ratio counts up to 1 plus this."""
+    max_new_tokens: Annotated[int, RECIPE, Field(ge=1, le=131_072)]
+    """Longest answer in tokens; longer ones are cut."""
+    temperature: Annotated[DecimalPositive, RECIPE] = "1"
+    """Temperature that answers are drawn at."""
+    top_p: Annotated[DecimalPositiveShare, RECIPE] = "1"
+    """Answers are drawn from the likeliest tokens of this total probability."""
+    reward_functions: Annotated[
+        list[RewardFunction] | None, RECIPE, Field(min_length=1, max_length=16)
+    ] = None
+    """Rules that score answers, beside or in place of a reward model; scores are added up."""

@@ -6,6 +6,17 @@ from finetune_api.fields import RECIPE, ApiModel, Rule, ShortText
 from finetune_api.spec.addresses import HUB_SCHEME, URI_IS_REMOTE, ModelUri
 
 
+class RewardModelSource(ApiModel):
+    """The reward model that scores answers while the model is trained."""
+
+    CLUSTER_RULES: ClassVar[tuple[Rule, ...]] = (URI_IS_REMOTE,)
+
+    uri: Annotated[ModelUri, RECIPE]
+    """Folder of a job of method Reward, whose manifest.json is followed, of the adapter or model
+    that it published, or of a Transformers model for sequence classification with one label. It
+    must have the tokenizer of the model that is trained."""
+
+
 class ModelSource(ApiModel):
     """The model that training starts from."""
 
