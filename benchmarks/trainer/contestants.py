@@ -68,7 +68,7 @@ def engine(work: Workload, method: Method) -> float:
     rows = Rows(split, _plan(split), known)
     if partners is not None:
         rows = replace(rows, partners=SplitRows(partners, of_partners))
-    made = Engine.make(Comm.alone(), model, rows, objective=objective, training=TRAINING)
+    made = Engine(Comm.alone(), model, rows, objective=objective, training=TRAINING)
     while not made.finished:
         made.run_step()
     return work.label_tokens / (time.perf_counter() - began)
@@ -105,7 +105,7 @@ def endless_engine(work: Workload, batch: int) -> Engine:
     plan = Plan.make(
         mixture=Mixture.concat(split.units), batch=batch, seed=0, epochs="1000", max_steps=None
     )
-    return Engine.make(
+    return Engine(
         Comm.alone(), model, Rows(split, plan), objective=sft.OBJECTIVE, training=TRAINING
     )
 

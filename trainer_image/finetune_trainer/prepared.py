@@ -94,11 +94,8 @@ class PreparedSplit:
 
     def rows_of(self, units: Int64) -> Int64:
         """The rows of `units` [N], unit after unit."""
-        counts = self.unit_offsets[units + 1] - self.unit_offsets[units]
-        ends = np.cumsum(counts)
-        within = np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)
-        rows: Int64 = np.repeat(self.unit_offsets[units], counts) + within
-        return rows
+        firsts = self.unit_offsets[units]
+        return _ranges(firsts, self.unit_offsets[units + 1] - firsts)
 
     @cached_property
     def lengths(self) -> Int64:
@@ -125,6 +122,23 @@ class PreparedSplit:
         total: Int64 = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
         counts: Int64 = total[self.span_offsets[1:]] - total[self.span_offsets[:-1]]
         return counts
+
+    @cached_property
+    def label_offsets(self) -> Int64:
+        """[R + 1] where each row's labels begin among those of all rows."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.label_counts)])
+
+    def labels_of(self, rows: Int64) -> Int64:
+        """Where the labels of `rows` [N] lie among those of all rows, row after row."""
+        return _ranges(self.label_offsets[rows], self.label_counts[rows])
+
+
+def _ranges(firsts: Int64, counts: Int64) -> Int64:
+    """All numbers of the ranges that begin at `firsts` [N] and hold `counts` [N], in order."""
+    ends = np.cumsum(counts)
+    within = np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)
+    numbers: Int64 = np.repeat(firsts, counts) + within
+    return numbers
 
 
 class SourceInfo(ApiModel):

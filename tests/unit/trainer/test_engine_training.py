@@ -65,7 +65,7 @@ def make_engine(
         epochs=training.epochs,
         max_steps=None,
     )
-    return Engine.make(
+    return Engine(
         Comm.alone(stop),
         model,
         Rows(SPLIT, plan),
@@ -175,7 +175,8 @@ def test_the_same_seed_gives_the_same_bits_and_a_resume_continues_them(folder: P
     first = make_engine(folder, adapter=adapter)
     run(first, 2)
     resumed = make_engine(folder, adapter=adapter)
-    restore(resumed, capture(first), step=first.step, applied=first.applied)
+    resumed.step = first.step
+    restore(resumed, capture(first), applied=first.applied)
     assert run(resumed) == results[2:]
     assert same_bits(weights(resumed), weights(whole))
 

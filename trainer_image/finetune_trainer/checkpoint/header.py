@@ -9,7 +9,7 @@ from finetune_api.manifest import ManifestFile
 from finetune_api.status import Digest
 from pydantic import Field
 
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
 
@@ -32,7 +32,9 @@ class CheckpointHeader(ApiModel):
     step: Annotated[int, Field(ge=0)]
     """Optimizer steps done, skipped ones included."""
     applied_steps: Annotated[int, Field(ge=0)]
-    """Steps that moved the parameters: AdamW's step count."""
+    """Updates that moved the parameters: AdamW's step count."""
+    skipped_updates: Annotated[int, Field(ge=0)] = 0
+    """Updates that were passed over, since something was not finite."""
     total_steps: Annotated[int, Field(ge=1)]
     """Steps of the whole run."""
     epoch: float

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import torch
 
 from finetune_trainer.engine.model import trainable
-from finetune_trainer.engine.step import Engine
+from finetune_trainer.engine.update import Updater
 
 PARAMETER = "parameter/"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 Tensors = dict[str, torch.Tensor]
 
 
-def capture(engine: Engine) -> Tensors:
+def capture(engine: Updater) -> Tensors:
     """Copies on the host: `parameter/NAME`, and `exp_avg/NAME`, `exp_avg_sq/NAME` once a step
     was applied."""
     tensors = {
@@ -25,12 +25,12 @@ def capture(engine: Engine) -> Tensors:
     return tensors
 
 
-def restore(engine: Engine, tensors: Tensors | None, *, step: int, applied: int) -> None:
-    """Put the engine where it was after `step` steps; collective.
+def restore(engine: Updater, tensors: Tensors | None, *, applied: int) -> None:
+    """Put parameters and moments where they were after `applied` updates; collective.
 
     Rank 0 gives the tensors, the other ranks None.
     """
-    engine.step, engine.applied = step, applied
+    engine.applied = applied
     restore_parameters(engine, tensors)
     if not applied:
         return
@@ -42,13 +42,13 @@ def restore(engine: Engine, tensors: Tensors | None, *, step: int, applied: int)
         engine.optimizer.state[parameter] = {"step": count, **state}
 
 
-def restore_parameters(engine: Engine, tensors: Tensors | None) -> None:
+def restore_parameters(engine: Updater, tensors: Tensors | None) -> None:
     """Put only the parameters back; collective, arguments as of `restore`."""
     _fill(tensors, ((f"{PARAMETER}{n}", p.data) for n, p in trainable(engine.model)))
     engine.comm.broadcast(parameter.data for _, parameter in trainable(engine.model))
 
 
-def fits(engine: Engine, tensors: Tensors, *, applied: int) -> bool:
+def fits(engine: Updater, tensors: Tensors, *, applied: int) -> bool:
     """Whether `tensors` are a state of this engine: the same names and shapes."""
     shapes = {f"{PARAMETER}{name}": p.shape for name, p in trainable(engine.model)}
     if applied:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +59,8 @@ class MicroBatch:
     """L"""
     given: Mapping[str, float] = field(default_factory=dict)
     """What `Objective.preliminary` found over the whole global batch."""
+    facts: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Name -> float32 [L]: what was found of each label before this pass (online methods)."""
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same batch on `device`."""
@@ -66,7 +69,8 @@ class MicroBatch:
             for each in fields(self)
             if isinstance(value := getattr(self, each.name), torch.Tensor)
         }
-        return replace(self, **tensors)
+        facts = {name: fact.to(device, non_blocking=True) for name, fact in self.facts.items()}
+        return replace(self, **tensors, facts=facts)
 
 
 def make_batch(
@@ -78,12 +82,14 @@ def make_batch(
     reference: Float32 | None = None,
     prompts: bool = False,
     given: Mapping[str, float] | None = None,
+    facts: Mapping[str, Float32] = MappingProxyType({}),
 ) -> MicroBatch:
     """The tensors of one bin of the global batch `units` [n].
 
     Args:
         reference: [R] log-probability of each row of the split under the reference model.
         prompts: the tokens of each unit's first row count as labels from the second on.
+        facts: name -> [labels of the split], row after row.
     """
     rows = split.rows_of(units[chosen]) if chosen else np.zeros(0, np.int64)
     first = set(split.unit_offsets[units[chosen]].tolist()) if prompts and chosen else set()
@@ -98,10 +104,20 @@ def make_batch(
         values=torch.from_numpy(split.row_values[rows]),
         row_units=torch.from_numpy(_unit_of_rows(split, units[chosen])),
         given=given or {},
+        facts=_facts_of(split, rows, facts),
         rows=len(rows),
         units=len(chosen),
         tokens=batch.tokens if chosen else 0,
     )
+
+
+def _facts_of(
+    split: PreparedSplit, rows: Int64, facts: Mapping[str, Float32]
+) -> dict[str, torch.Tensor]:
+    if not facts:
+        return {}
+    places = split.labels_of(rows)
+    return {name: torch.from_numpy(values[places]) for name, values in facts.items()}
 
 
 def _unit_of_rows(split: PreparedSplit, units: Int64) -> Int64:

@@ -12,12 +12,16 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import distributed as dist
 from torch._C._distributed_c10d import Store
 
 from finetune_trainer.engine.interrupt import StopFlag, interrupted
 
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """A collective that takes longer means a peer that hangs."""
 _STOP_KEY = "finetune/stop"
@@ -107,6 +111,26 @@ class Comm:
         """
         *sums, asked = self.sum([*values, float(self.stop.is_set)])
         return asked > 0, sums
+
+    def sum_array(self, values: Float32) -> Float32:
+        """The sum of every rank's `values`, which have one shape."""
+        if self._control is None:
+            return values
+        tensor = torch.from_numpy(values.copy())
+        dist.all_reduce(tensor, group=self._control)
+        return tensor.numpy()
+
+    def gather_array(self, values: Int64) -> list[Int64]:
+        """Every rank's `values` [n], of any length, in the order of ranks; collective."""
+        if self._control is None:
+            return [values]
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world_size)]
+        dist.all_gather(sizes, torch.tensor([len(values)]), group=self._control)
+        mine = torch.zeros(max(1, *(int(size) for size in sizes)), dtype=torch.int64)
+        mine[: len(values)] = torch.from_numpy(values)
+        found = [torch.zeros_like(mine) for _ in sizes]
+        dist.all_gather(found, mine, group=self._control)
+        return [each[: int(size)].numpy() for each, size in zip(found, sizes, strict=True)]
 
     def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
         """Overwrite `tensors` with rank 0's."""

@@ -6,7 +6,6 @@ import torch
 
 from finetune_trainer.engine.batches import MicroBatch
 from finetune_trainer.methods.objective import Objective
-from finetune_trainer.methods.scorer import LabelScorer
 
 
 class LossModule(torch.nn.Module):
@@ -15,7 +14,7 @@ class LossModule(torch.nn.Module):
     def __init__(self, model: torch.nn.Module, objective: Objective) -> None:
         super().__init__()
         self.model = model
-        self._scorer = LabelScorer(model)
+        self._scorer = objective.scorer(model)
         self._objective = objective
 
     def forward(

@@ -1,7 +1,7 @@
 """Forward passes over a whole split: means of an objective, and log-probabilities of rows."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
@@ -26,6 +26,8 @@ class SplitRows:
     split: PreparedSplit
     reference: Float32 | None = None
     """[R] log-probability of each row under the reference model."""
+    facts: Mapping[str, Float32] = field(default_factory=dict)
+    """Name -> [labels of the split]; see `MicroBatch.facts`."""
 
     @cached_property
     def sizes(self) -> UnitSizes:
@@ -88,6 +90,7 @@ def measure_units(
             reference=rows.reference,
             prompts=objective.reads_prompts,
             given=given,
+            facts=rows.facts,
         )
         with torch.no_grad(), computing(settings.precision, comm.device):
             _, sums = module(batch.to(comm.device), {})

@@ -30,6 +30,8 @@ class Objective:
     """Of the same names; known before the forward pass."""
     weights: Mapping[str, float]
     """Name -> weight of its mean in the loss that training minimises; the others are only told."""
+    scorer: Callable[[torch.nn.Module], LabelScorer] = LabelScorer
+    """What asks the module that trains for the log-probabilities that `sums` reads."""
     needs_reference: bool = False
     """Whether `MicroBatch.reference` must be there."""
     reads_prompts: bool = False

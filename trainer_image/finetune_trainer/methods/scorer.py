@@ -32,15 +32,18 @@ class LabelScorer:
         self._full_logits = full_logits
         self._head_is_plain: bool | None = None
 
-    def logprobs(self, batch: MicroBatch) -> torch.Tensor:
-        """log p(label | tokens before it in its row): float32 [L], in nats."""
+    def logprobs(self, batch: MicroBatch, temperature: float = 1.0) -> torch.Tensor:
+        """log p(label | tokens before it in its row): float32 [L], in nats.
+
+        Args:
+            temperature: what logits are divided by, as when the label was drawn.
+        """
         if self._in_chunks(batch):
             hidden, weight, targets = self._before_head(batch)
-            return chunked_logprobs(hidden, weight, targets)
+            return chunked_logprobs(hidden / temperature, weight, targets)
         targets = batch.targets.flatten()[batch.label_positions]
-        return -functional.cross_entropy(
-            self.label_logits(batch).float(), targets, reduction="none"
-        )
+        logits = self.label_logits(batch).float() / temperature
+        return -functional.cross_entropy(logits, targets, reduction="none")
 
     def cross_entropy(self, batch: MicroBatch) -> torch.Tensor:
         """Sum of -log p over all labels: float32 []."""

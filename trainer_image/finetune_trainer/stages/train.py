@@ -52,7 +52,7 @@ class Training:
             SplitRows(split, reference.get(name)) if split is not None else None
             for split, name in zip(partners, PARTNERS, strict=True)
         )
-        self.engine = Engine.make(
+        self.engine = Engine(
             run.comm,
             model,
             Rows(prepared.train, plan_of(spec, prepared), reference.get(TRAIN), train_partners),
@@ -86,7 +86,8 @@ class Training:
         if shared is not None:
             header = CheckpointHeader.parse_wire(shared)
             tensors = found.tensors if found else None
-            restore(self.engine, tensors, step=header.step, applied=header.applied_steps)
+            self.engine.step, self.engine.skipped = header.step, header.skipped_updates
+            restore(self.engine, tensors, applied=header.applied_steps)
             self._evaluations = list(header.evaluations)
             self._resumed_at = header.step
             self.run.known.checkpoint_step = header.step
@@ -106,7 +107,7 @@ class Training:
             check_divergence(
                 self.run.file.spec.training,
                 steps=self.engine.step,
-                skipped=self.engine.step - self.engine.applied,
+                skipped=self.engine.skipped,
             )
             improved = self._evaluate() if self._evaluation_is_due() else False
             if self._writer is not None and (improved or self._is_due(self._writer)):
@@ -192,6 +193,7 @@ class Training:
         header = CheckpointHeader(
             step=engine.step,
             applied_steps=engine.applied,
+            skipped_updates=engine.skipped,
             total_steps=engine.rows.plan.total_steps,
             epoch=engine.rows.plan.epoch_after(engine.step),
             world_size=self.run.comm.world_size,

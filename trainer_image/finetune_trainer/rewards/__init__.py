@@ -1,0 +1,1 @@
+"""What scores the answers that a model writes while it is trained."""
