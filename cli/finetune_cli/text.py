@@ -6,7 +6,7 @@ from typing import TextIO
 
 from finetune_api.progress import Progress, Stage
 from finetune_api.reasons import REMEDIES, Reason
-from finetune_api.spec import Method
+from finetune_api.spec import ONLINE, Method
 from finetune_api.status import EvaluationStatus, Measurement
 
 NOTHING_TO_DO = "Nothing to do"
@@ -60,12 +60,17 @@ def progress_numbers(progress: Progress) -> str:
 
 
 def evaluation_lines(evaluation: EvaluationStatus | None, method: Method) -> Iterator[str]:
-    """The held-out cross entropy, of pairs how many are ranked rightly too, and one answer, before
-    and after."""
+    """The held-out cross entropy, of pairs how many are ranked rightly too, the reward of answers
+    where the model writes some, and one answer, before and after."""
     if evaluation is None:
         return
     before, after = evaluation.before, evaluation.after
-    if before or after:
+    if method in ONLINE:
+        yield (
+            "mean reward of answers to held-out prompts: "
+            f"{_reward(before)} before, {_reward(after)} after"
+        )
+    elif before or after:
         unit = "pair of answers" if method is Method.REWARD else "token"
         yield (
             "held-out cross entropy: "
@@ -90,7 +95,11 @@ def print_lines(lines: Iterator[str], file: TextIO | None = None) -> None:
 
 
 def _entropy(measured: Measurement | None) -> str:
-    return measured.cross_entropy if measured is not None else "not measured"
+    return (measured.cross_entropy if measured else None) or "not measured"
+
+
+def _reward(measured: Measurement | None) -> str:
+    return (measured.reward_mean if measured else None) or "not measured"
 
 
 def _one_line(text: str) -> str:

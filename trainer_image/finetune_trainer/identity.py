@@ -45,15 +45,22 @@ def data_digest(
 
 
 def recipe_digest(
-    spec: FineTuneJobSpec, adapter: Adapter, model: CheckedModel, sources: Sequence[LocalSource]
+    spec: FineTuneJobSpec,
+    adapter: Adapter,
+    model: CheckedModel,
+    sources: Sequence[LocalSource],
+    reward: CheckedModel | None = None,
 ) -> str:
     """The recipe hash, with content digests in place of the addresses of model and data.
 
     Args:
         adapter: that of `spec`, settled for the start model.
+        reward: the reward model of `spec`, if it has one.
     """
     digests = {local.source.uri: local.sha256 for local in sources}
     digests[spec.model.uri] = model.digest
+    if reward is not None and spec.reward_model is not None:
+        digests[spec.reward_model.uri] = reward.digest
     settled = spec.model_copy(update={"adapter": adapter})
     return recipe_hash(settled, digests, TRAINER_VERSION)
 

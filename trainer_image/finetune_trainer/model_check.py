@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from finetune_api.errors import FineTuneError, UserError
 from finetune_api.hashing import canonical_digest
 from finetune_api.reasons import Reason
 from transformers import AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
 
 from finetune_trainer.adapter_config import (
     ADAPTER_CONFIG,
@@ -19,6 +23,7 @@ from finetune_trainer.adapter_config import (
     AdapterFacts,
     read_adapter_config,
 )
+from finetune_trainer.data.chat import Chat
 from finetune_trainer.handover import (
     HANDED_OVER,
     TOKENIZER_FILES,
@@ -77,9 +82,20 @@ class CheckedModel:
         return StartRecord.of(self.start, recipe_hash, self.model_files, self.adapter_files)
 
 
-def check_model(store: Store, uri: str, folder: Path, sequence_length: int) -> CheckedModel:
-    """Download the small files of the start model behind `uri` into `folder` and check them; of
-    an adapter its weights too.
+class Role(Enum):
+    """What a model is there for."""
+
+    START = "start"
+    """Training starts from it."""
+    REWARD = "reward"
+    """It scores answers."""
+
+
+def check_model(
+    store: Store, uri: str, folder: Path, sequence_length: int, role: Role = Role.START
+) -> CheckedModel:
+    """Download the small files of the model behind `uri` into `folder` and check them; of an
+    adapter its weights too.
 
     Raises UserError ModelInvalid, or InvalidSpec when `sequence_length` is beyond the model.
     """
@@ -88,16 +104,16 @@ def check_model(store: Store, uri: str, folder: Path, sequence_length: int) -> C
     _check_files(files, start.model_uri)
     small = folder / "model"
     _download(store, files, (*HANDED_OVER, "config.json", INDEX_FILE), small)
-    check_config(
-        _read_json(small / "config.json", start.model_uri), start.model_uri, sequence_length
-    )
+    config = _read_json(small / "config.json", start.model_uri)
+    scores = role is Role.REWARD and start.adapter_uri is None
+    check_config(config, start.model_uri, sequence_length, scores=scores)
     _check_index(small / INDEX_FILE, files, start.model_uri)
     model_files = chosen(files, MODEL_FILES)
     adapter: CheckedAdapter | None = None
     adapter_files: Files = {}
     if start.adapter_uri is not None:
         _check_base(start, model_files)
-        adapter, adapter_files = _check_adapter(store, start.adapter_uri, folder / "adapter")
+        adapter, adapter_files = _check_adapter(store, start.adapter_uri, folder / "adapter", role)
     tokenizer = folder / "tokenizer"
     hand_over(small, adapter.folder if adapter else None, tokenizer)
     return CheckedModel(
@@ -126,7 +142,9 @@ def _check_base(start: Start, model_files: Files) -> None:
         )
 
 
-def _check_adapter(store: Store, uri: str, folder: Path) -> tuple[CheckedAdapter, Files]:
+def _check_adapter(
+    store: Store, uri: str, folder: Path, role: Role
+) -> tuple[CheckedAdapter, Files]:
     """The adapter at `uri`, and its files that count."""
     files = list_folder(store, uri)
     if ADAPTER_WEIGHTS not in files:
@@ -142,12 +160,55 @@ def _check_adapter(store: Store, uri: str, folder: Path) -> tuple[CheckedAdapter
         )
     _download(store, files, ADAPTER_FILES, folder)
     config = _read_json(folder / ADAPTER_CONFIG, uri)
+    if role is Role.REWARD:
+        config = _without_head(config, uri)
     facts = read_adapter_config(config, f"{uri}/{ADAPTER_CONFIG}")
     return CheckedAdapter(facts, folder), chosen(files, ADAPTER_FILES)
 
 
-def check_config(config: Mapping[str, Any], uri: str, sequence_length: int) -> None:
-    """Check config.json: our kind of model, no code of its own, long enough."""
+def _without_head(config: dict[str, Any], uri: str) -> dict[str, Any]:
+    """The configuration of a reward model's adapter without the head that it brings along."""
+    heads = config.get("modules_to_save")
+    if config.get("task_type") != "SEQ_CLS" or not isinstance(heads, list) or len(heads) != 1:
+        raise _invalid(
+            "is an adapter of a language model, which writes and does not score: give the folder "
+            "of a job of method Reward",
+            uri,
+        )
+    return {name: value for name, value in config.items() if name != "modules_to_save"}
+
+
+def check_reward_model(
+    store: Store, uri: str, folder: Path, sequence_length: int, policy: CheckedModel
+) -> CheckedModel:
+    """Check the reward model behind `uri`, which is to score what `policy` writes.
+
+    Raises what `check_model` does, and UserError ModelInvalid where it reads other tokens.
+    """
+    model = check_model(store, uri, folder, sequence_length, Role.REWARD)
+    if _reads(model) != _reads(policy):
+        raise _invalid(
+            "the reward model has another tokenizer or chat template than the model that is "
+            "trained, so that it would score other texts: train it from the same model",
+            uri,
+        )
+    return model
+
+
+def _reads(model: CheckedModel) -> tuple[str, str]:
+    """What decides which tokens a model reads: (tokenizer, chat template)."""
+    chat = Chat(model.tokenizer)
+    return model.tokenizer.backend_tokenizer.to_str(), chat.template_for()
+
+
+def check_config(
+    config: Mapping[str, Any], uri: str, sequence_length: int, *, scores: bool = False
+) -> None:
+    """Check config.json: our kind of model, no code of its own, long enough.
+
+    Args:
+        scores: it must be a model that gives a text one number.
+    """
     where = f"{uri.rstrip('/')}/config.json"
     if "auto_map" in config:
         raise _invalid(
@@ -156,13 +217,16 @@ def check_config(config: Mapping[str, Any], uri: str, sequence_length: int) -> N
             where,
         )
     architectures = config.get("architectures") or []
-    known = {name for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() for name in _all(names)}
+    kinds = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if scores:
+        kinds = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    known = {name for names in kinds.values() for name in _all(names)}
     if not isinstance(architectures, list) or not known & set(map(str, architectures)):
         shown = ", ".join(str(name)[:64] for name in architectures) or "none"
-        raise _invalid(
-            f"architectures ({shown}) names no causal language model that Transformers knows",
-            where,
-        )
+        kind = "model for sequence classification" if scores else "causal language model"
+        raise _invalid(f"architectures ({shown}) names no {kind} that Transformers knows", where)
+    if scores and len(config.get("id2label") or {}) != 1:
+        raise _invalid("a reward model gives one number, this one has other labels", where)
     longest = config.get("max_position_embeddings")
     if isinstance(longest, int) and sequence_length > longest:
         raise UserError(

@@ -35,7 +35,7 @@ from finetune_trainer.data.report import REPORT_FILE, DataReport, accepted_repor
 from finetune_trainer.data.samples import sample_rows
 from finetune_trainer.engine.mixture import mixture_of_sizes, train_sources
 from finetune_trainer.identity import data_digest, recipe_digest
-from finetune_trainer.model_check import CheckedModel, check_model
+from finetune_trainer.model_check import CheckedModel, check_model, check_reward_model
 from finetune_trainer.prepared import (
     PreparedMetadata,
     find_prepared,
@@ -43,6 +43,7 @@ from finetune_trainer.prepared import (
     write_prepared,
 )
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
+from finetune_trainer.start_files import StartRecord
 from finetune_trainer.storage import PreconditionFailed, Store, open_store
 from finetune_trainer.storage.store import changed_meanwhile
 from finetune_trainer.transfer_log import TransferLog
@@ -57,12 +58,19 @@ class _Inputs:
     """All that a preparation depends on, on this machine."""
 
     model: CheckedModel
+    reward: CheckedModel | None
     rendering: Rendering
     sources: LocalSources
     status: PreparedStatus
     """Where the tokens will lie."""
     adapter: Adapter
     """What is trained, for people to read."""
+
+    def record(self) -> StartRecord:
+        """What the trainer compares with what it finds."""
+        recipe = self.status.recipe_hash
+        reward = self.reward.record(recipe) if self.reward else None
+        return self.model.record(recipe).model_copy(update={"reward_model": reward})
 
 
 class RefusedDataError(UserError):
@@ -87,8 +95,7 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
         if published is not None and published.serves(hashes, merged=output.merged):
             return _adopted_message(published, inputs.status)
         check_free(published, layout.manifest, output.on_existing, hashes)
-        record = inputs.model.record(inputs.status.recipe_hash)
-        store.write(layout.start, json.dumps(record.to_wire()).encode())
+        store.write(layout.start, json.dumps(inputs.record().to_wire()).encode())
         metadata = find_prepared(store, inputs.status.uri)
         if metadata is not None:
             say(f"already prepared: {inputs.status.uri}")
@@ -201,6 +208,7 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
     say(f"checking the model {spec.model.uri}")
     model = check_model(store, spec.model.uri, folder / "model", spec.training.sequence_length)
     adapter = settle_adapter(spec.adapter, model, spec.method)
+    reward = _check_reward(spec, store, folder / "reward", model, say)
     if spec.training.engine is TrainingEngine.TRL:
         check_head_is_bare(adapter, model)
     rendering = Rendering(model.tokenizer, spec)
@@ -213,10 +221,21 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
     status = PreparedStatus(
         uri=layout.prepared(data_hash),
         data_hash=data_hash,
-        recipe_hash=recipe_digest(spec, adapter, model, sources.all),
+        recipe_hash=recipe_digest(spec, adapter, model, sources.all, reward),
         model_digest=model.digest,
     )
-    return _Inputs(model, rendering, sources, status, shown(adapter, model))
+    return _Inputs(model, reward, rendering, sources, status, shown(adapter, model))
+
+
+def _check_reward(
+    spec: FineTuneJobSpec, store: Store, folder: Path, policy: CheckedModel, say: Say
+) -> CheckedModel | None:
+    """The reward model, where the job has one, fit to score what the model writes."""
+    if spec.reward_model is None:
+        return None
+    uri = spec.reward_model.uri
+    say(f"checking the reward model {uri}")
+    return check_reward_model(store, uri, folder, spec.training.sequence_length, policy)
 
 
 def _fetch(store: Store, sources: Sequence[RowSource], folder: Path, say: Say) -> list[LocalSource]:

@@ -20,8 +20,10 @@ from finetune_trainer.storage import ObjectInfo, Store
 from finetune_trainer.storage.addresses import file_path, relative_to, scheme_of
 
 WEIGHT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
-MODEL_FILES = (*WEIGHT_FILES, *HANDED_OVER)
-ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, *HANDED_OVER)
+REWARD_FILE = "reward.json"
+"""What a reward model's numbers mean, beside it."""
+MODEL_FILES = (*WEIGHT_FILES, REWARD_FILE, *HANDED_OVER)
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, REWARD_FILE, *HANDED_OVER)
 
 Files = Mapping[str, ObjectInfo]
 """Objects of a folder by their name in it."""
@@ -40,6 +42,8 @@ class StartRecord(ApiModel):
     base_digest: Digest
     """Digest of the model's configuration and weights."""
     parents: list[Parent] = Field(default_factory=list)
+    reward_model: "StartRecord | None" = None
+    """The same of the reward model, where the job has one."""
 
     @classmethod
     def of(cls, start: Start, recipe_hash: str, model: Files, adapter: Files) -> "StartRecord":
@@ -56,10 +60,15 @@ class StartRecord(ApiModel):
 
 
 def find_record(
-    store: Store, uri: str, recipe_hash: str, model_uri: str, digest: str | None = None
+    store: Store,
+    uri: str,
+    recipe_hash: str,
+    model_uri: str,
+    digest: str | None = None,
+    reward_uri: str | None = None,
 ) -> StartRecord:
     """What the preparation of this recipe recorded at `uri`; where none did, what lies behind
-    `model_uri` now.
+    `model_uri` and `reward_uri` now.
 
     Raises UserError ModelInvalid when the record is of another recipe (the job was prepared
     again since, and found something else), or when what lies there now has not `digest`.
@@ -72,6 +81,14 @@ def find_record(
         if record.recipe_hash != recipe_hash:
             raise changed(uri)
         return record
+    record = _look(store, recipe_hash, model_uri, digest)
+    if reward_uri is None:
+        return record
+    reward = _look(store, recipe_hash, reward_uri, None)
+    return record.model_copy(update={"reward_model": reward})
+
+
+def _look(store: Store, recipe_hash: str, model_uri: str, digest: str | None) -> StartRecord:
     start = resolve_start(store, model_uri)
     model = chosen(list_folder(store, start.model_uri), MODEL_FILES)
     adapter: Files = {}

@@ -45,6 +45,8 @@ class CheckpointHeader(ApiModel):
     data_hash: Digest
     evaluations: list[Evaluated] = Field(default_factory=list)
     """Of the run so far."""
+    state: dict[str, float] = Field(default_factory=dict)
+    """What the method keeps from step to step beside the parameters."""
     files: list[ManifestFile]
     """Paths relative to the checkpoint's folder."""
 

@@ -100,6 +100,13 @@ class Engine(Updater):
         """Whether all steps are done."""
         return self.step >= self.rows.plan.total_steps
 
+    def state(self) -> Mapping[str, float]:
+        """What must outlive the process beside parameters and counts."""
+        return {}
+
+    def set_state(self, state: Mapping[str, float]) -> None:
+        """Go on from what `state` gave."""
+
     def longest_unit(self, rows: Rows) -> int:
         """Tokens of the longest unit that an update reads."""
         return int(rows.split.unit_lengths.max())

@@ -15,13 +15,13 @@ from finetune_trainer.checkpoint.state import capture, restore
 from finetune_trainer.engine.batches import Float32, Int64
 from finetune_trainer.engine.determinism import seed_everything
 from finetune_trainer.engine.distributed import Comm
-from finetune_trainer.online.generation import Sampling
-from finetune_trainer.online.rollouts import Rollouts, roll_out
 from finetune_trainer.engine.scoring import SplitRows
 from finetune_trainer.engine.settings import StepSettings, StopRequestedError
 from finetune_trainer.engine.step import Engine, Rows, StepResult
 from finetune_trainer.engine.update import Update
 from finetune_trainer.methods.objective import Objective
+from finetune_trainer.online.generation import Sampling
+from finetune_trainer.online.rollouts import Rollouts, roll_out
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,29 @@ class Experience:
 class OnlineMethod(Protocol):
     """What a method makes of answers."""
 
-    objective: Objective
-    sampling: Sampling
-    generations: int
-    """Answers to each prompt."""
-    passes: int
-    """Times that each answer is read by an update."""
-    parts: int
-    """Updates in one pass."""
-    policy: torch.nn.Module
-    """What writes the answers."""
+    @property
+    def objective(self) -> Objective:
+        """What an update minimises."""
+
+    @property
+    def policy(self) -> torch.nn.Module:
+        """What writes the answers."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How it writes them."""
+
+    @property
+    def generations(self) -> int:
+        """Answers to each prompt."""
+
+    @property
+    def passes(self) -> int:
+        """Times that each answer is read by an update."""
+
+    @property
+    def parts(self) -> int:
+        """Updates in one pass."""
 
     def learn(self, comm: Comm, rollouts: Rollouts, settings: StepSettings) -> Experience:
         """What is known of the answers; collective, and the same on all ranks.
@@ -94,6 +107,14 @@ class OnlineEngine(Engine):
             training=training,
             micro_batch_tokens=micro_batch_tokens,
         )
+
+    def state(self) -> Mapping[str, float]:
+        """The method's."""
+        return self.method.state()
+
+    def set_state(self, state: Mapping[str, float]) -> None:
+        """Go on from what `state` gave."""
+        self.method.set_state(state)
 
     def longest_unit(self, rows: Rows) -> int:
         """Tokens of the longest prompt with the longest answer."""

@@ -20,6 +20,9 @@ from finetune_trainer.online.generation import Sampling
 from finetune_trainer.online.rollouts import Rollouts, score_labels
 from finetune_trainer.rewards.judge import Judge, RightAnswers, Verdict
 
+REWARD = "reward"
+"""Name of the mean reward in metrics."""
+
 
 @dataclass(frozen=True)
 class GroupRelative:
@@ -68,9 +71,7 @@ class GroupRelative:
         """Rewards, advantages and log-probabilities; see `online.engine.OnlineMethod`."""
         verdict = self.judge.judge(comm, rollouts, self.wanted, settings)
         temperature = float(self.settings.temperature)
-        better = grpo.advantages(
-            verdict.total, self.generations, scale=self.settings.scale_rewards
-        )
+        better = grpo.advantages(verdict.total, self.generations, scale=self.settings.scale_rewards)
         facts = {grpo.ADVANTAGE: rollouts.spread(better)}
         if self.passes > 1:
             scorer = LabelScorer(self.policy.eval())
@@ -99,7 +100,7 @@ class GroupRelative:
 def told_of(rollouts: Rollouts, verdict: Verdict) -> dict[str, float]:
     """What metrics tell of a batch of answers."""
     return {
-        "reward": _mean(verdict.total),
+        REWARD: _mean(verdict.total),
         "rewardDeviation": float(verdict.total.std()),
         **{f"reward/{name}": _mean(scores) for name, scores in verdict.parts.items()},
         "answerTokens": float(rollouts.lengths.mean()),

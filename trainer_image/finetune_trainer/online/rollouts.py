@@ -9,10 +9,10 @@ import torch
 from finetune_trainer.data.table import UnitTable
 from finetune_trainer.engine.batches import Bool, Float32, Int64, MicroBatch, make_batch
 from finetune_trainer.engine.distributed import Comm
-from finetune_trainer.online.generation import Sampling, write_answers
 from finetune_trainer.engine.model import computing
 from finetune_trainer.engine.scoring import SplitRows
 from finetune_trainer.engine.settings import StepSettings, StopRequestedError
+from finetune_trainer.online.generation import Sampling, write_answers
 from finetune_trainer.prepared import PreparedSplit
 
 
@@ -36,6 +36,11 @@ class Rollouts:
     def lengths(self) -> Int64:
         """[R] tokens of each answer."""
         return self.split.label_counts
+
+    def prompt(self, row: int) -> list[int]:
+        """Tokens of the prompt that an answer follows."""
+        tokens, spans = self.split.row(row)
+        return [int(token) for token in tokens[: spans[0][0]]]
 
     def answer(self, row: int) -> list[int]:
         """Tokens of an answer, the one that ends it included."""

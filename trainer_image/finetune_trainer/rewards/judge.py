@@ -9,8 +9,8 @@ from finetune_api.spec import RewardFunction
 
 from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.distributed import Comm
-from finetune_trainer.online.rollouts import Rollouts
 from finetune_trainer.engine.settings import StepSettings
+from finetune_trainer.online.rollouts import Rollouts
 from finetune_trainer.rewards.functions import Answered, Score, score_of
 
 MODEL = "rewardModel"
@@ -61,7 +61,9 @@ class Judge:
             for number, function in enumerate(functions)
         ]
 
-    def judge(self, comm: Comm, rollouts: Rollouts, wanted: RightAnswers | None, settings: StepSettings) -> Verdict:
+    def judge(
+        self, comm: Comm, rollouts: Rollouts, wanted: RightAnswers | None, settings: StepSettings
+    ) -> Verdict:
         """What all answers are worth; collective.
 
         Args:

@@ -12,13 +12,11 @@ from finetune_api.spec import Adapter, AdapterType, Training
 from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import Head, ModelSettings, load_model
-from finetune_trainer.online.rollouts import Rollouts, score_rows
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.engine.twins import share_equal_weights
 from finetune_trainer.methods.scorer import LabelScorer
-
-REWARD_FILE = "reward.json"
-"""Mean and deviation of a reward model's scores, beside it."""
+from finetune_trainer.online.rollouts import Rollouts, score_rows
+from finetune_trainer.start_files import REWARD_FILE
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from finetune_api.status import EvaluationStatus
 from finetune_trainer.engine.mixture import train_sources
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.report import About
-from finetune_trainer.stages.reward import REWARD_FILE
+from finetune_trainer.start_files import REWARD_FILE
 from finetune_trainer.storage.addresses import file_path, scheme_of
 
 CARD_FILE = "README.md"
@@ -142,11 +142,20 @@ def _measurements(evaluation: EvaluationStatus | None, *, is_reward: bool) -> li
         "",
         "| | before | after |",
         "|---|---|---|",
-        f"| cross entropy, nats per {unit} | {before.cross_entropy} | {after.cross_entropy} |",
     ]
-    if before.preference_accuracy and after.preference_accuracy:
-        shares = f"{before.preference_accuracy} | {after.preference_accuracy}"
-        lines.append(f"| pairs whose chosen completion is {better} | {shares} |")
+    compared = {
+        f"cross entropy, nats per {unit}": (before.cross_entropy, after.cross_entropy),
+        "mean reward of the likeliest answers": (before.reward_mean, after.reward_mean),
+        f"pairs whose chosen completion is {better}": (
+            before.preference_accuracy,
+            after.preference_accuracy,
+        ),
+    }
+    lines += [
+        f"| {name} | {earlier} | {later} |"
+        for name, (earlier, later) in compared.items()
+        if earlier is not None and later is not None
+    ]
     if evaluation.question:
         lines += ["", "Question:", "", *_quote(evaluation.question)]
         for title, measured in (("Answer before", before), ("Answer after", after)):

@@ -41,6 +41,9 @@ class Fetched:
     handed_over: Path
     """Tokenizer, chat template and generation settings; see `handover`."""
     prepared: Prepared
+    reward: Path | None = None
+    """The reward model, or the base of its adapter."""
+    reward_adapter: Path | None = None
 
     def merged(self, base: Path) -> "Fetched":
         """The same once the adapter is merged into `base`."""
@@ -78,13 +81,16 @@ def fetch(run: Run, merged_uri: str | None = None) -> Fetched:
     model, adapter = parts["model"].folder, parts["adapter"].folder if "adapter" in parts else None
     key = f"fetched/{node_of_this_rank()}"
     if run.comm.local_rank == 0:
-        download(run, [each for part in parts.values() for each in _downloads(run, part)])
+        needed = {part.folder: part for part in parts.values()}.values()
+        download(run, [each for part in needed for each in _downloads(run, part)])
         shutil.rmtree(handed_over, ignore_errors=True)
         hand_over(model, adapter, handed_over)
         run.comm.put(key, value=True)
     else:
         run.comm.get(key)
-    return Fetched(start, model, adapter, handed_over, read_prepared(parts["prepared"].folder))
+    prepared = read_prepared(parts["prepared"].folder)
+    rewards = (parts[n].folder if n in parts else None for n in ("reward", "reward-adapter"))
+    return Fetched(start, model, adapter, handed_over, prepared, *rewards)
 
 
 def merged_folder(run: Run) -> Path:
@@ -129,20 +135,34 @@ def _find_start(run: Run) -> StartRecord:
     if run.comm.is_first:
         file = run.file
         digest = file.prepared.model_digest if file.prepared else None
-        wanted = (run.layout.start, run.recipe_hash, file.spec.model.uri, digest)
+        reward = file.spec.reward_model.uri if file.spec.reward_model else None
+        wanted = (run.layout.start, run.recipe_hash, file.spec.model.uri, digest, reward)
         found = _ask(run, lambda: find_record(run.store, *wanted)).to_wire()
     return StartRecord.parse_wire(run.comm.share("start", found))
 
 
 def _parts(run: Run, start: StartRecord, merged_uri: str | None) -> dict[str, _Part]:
-    prepared = _Part(run.prepared_uri, _folder(run, "prepared", run.prepared_uri))
+    """What is needed here, by name; what two names share comes once."""
+    parts = {"prepared": _Part(run.prepared_uri, _folder(run, "prepared", run.prepared_uri))}
     if merged_uri is not None:
-        return {"model": _Part(merged_uri, merged_folder(run)), "prepared": prepared}
-    model = _Part(start.model_uri, _folder(run, "model", start.model_uri), start.model_files)
-    parts = {"model": model, "prepared": prepared}
-    if start.adapter_uri is not None:
-        folder = _folder(run, "adapter", start.adapter_uri)
-        parts["adapter"] = _Part(start.adapter_uri, folder, start.adapter_files)
+        parts["model"] = _Part(merged_uri, merged_folder(run))
+    else:
+        parts |= _model_parts(run, start, "model", "adapter")
+    reward = start.reward_model
+    if reward is not None:
+        parts |= _model_parts(run, reward, "reward", "reward-adapter")
+        if parts["model"].uri == reward.model_uri:
+            parts["reward"] = parts["model"]
+    return parts
+
+
+def _model_parts(run: Run, record: StartRecord, model: str, adapter: str) -> dict[str, _Part]:
+    """A model and its adapter, if it has one, under the names given."""
+    folder = _folder(run, model, record.model_uri)
+    parts = {model: _Part(record.model_uri, folder, record.model_files)}
+    if record.adapter_uri is not None:
+        folder = _folder(run, adapter, record.adapter_uri)
+        parts[adapter] = _Part(record.adapter_uri, folder, record.adapter_files)
     return parts
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from finetune_api.spec import Method
 from finetune_api.status import Measurement
-from transformers import AutoTokenizer, StoppingCriteria, StoppingCriteriaList
+from transformers import AutoTokenizer, StoppingCriteriaList
 
 from finetune_trainer.engine.interrupt import interrupted
 from finetune_trainer.engine.model import computing
@@ -15,20 +15,29 @@ from finetune_trainer.engine.settings import StopRequestedError
 from finetune_trainer.methods import measurement_of
 from finetune_trainer.methods.ranking import ACCURACY
 from finetune_trainer.methods.sft import CROSS_ENTROPY
+from finetune_trainer.online.generation import StopWhenAsked
+from finetune_trainer.online.grpo import REWARD, told_of
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
+from finetune_trainer.stages.online import Answering
 
 _LONGEST_TEXT = 512
 """Characters of a question or answer that status has room for."""
 
 
 def measure(
-    run: Run, model: torch.nn.Module, prepared: Prepared, tokenizer_folder: Path, name: str
+    run: Run,
+    model: torch.nn.Module,
+    prepared: Prepared,
+    tokenizer_folder: Path,
+    name: str,
+    answering: Answering | None = None,
 ) -> Measurement | None:
     """Measure `model`; collective. None when evaluation is off or no row is held out.
 
     Args:
         name: tells this measurement from others of the run.
+        answering: how the model answers prompts, where it is trained on its own answers.
 
     Raises InterruptedRunError.
     """
@@ -36,13 +45,16 @@ def measure(
     if not run.file.spec.evaluation.enabled or not len(split):
         return None
     try:
-        means = measure_split(
-            run.comm,
-            model,
-            split,
-            objective=measurement_of(run.file.spec),
-            settings=run.scoring_settings(split),
-        )
+        if answering is not None:
+            means = told_of(*answering.measure(model))
+        else:
+            means = measure_split(
+                run.comm,
+                model,
+                split,
+                objective=measurement_of(run.file.spec),
+                settings=run.scoring_settings(split),
+            )
     except StopRequestedError as error:
         raise interrupted("the measurement is done again when the run goes on") from error
     answer = None
@@ -51,14 +63,18 @@ def measure(
         answer = _answer(run, model, tokenizer_folder, prompt)[:_LONGEST_TEXT]
     # The others wait here, looking for a request to stop, not inside a collective.
     run.comm.share(f"measured/{name}", value=True)
-    if CROSS_ENTROPY not in means:
+    if not means.keys() & {CROSS_ENTROPY, REWARD}:
         return None  # KTO without a desirable row held out
-    accuracy = means.get(ACCURACY)
     return Measurement(
-        cross_entropy=f"{means[CROSS_ENTROPY]:.6g}",
-        preference_accuracy=None if accuracy is None else f"{accuracy:.6g}",
+        cross_entropy=_shown(means.get(CROSS_ENTROPY)),
+        reward_mean=_shown(means.get(REWARD)),
+        preference_accuracy=_shown(means.get(ACCURACY)),
         answer=answer,
     )
+
+
+def _shown(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6g}"
 
 
 def sample_question(run: Run, prepared: Prepared) -> str | None:
@@ -94,18 +110,7 @@ def _answer(run: Run, model: Any, tokenizer_folder: Path, prompt: str) -> str:
             top_k=None,
             pad_token_id=pad,
             use_cache=True,
-            stopping_criteria=StoppingCriteriaList([_StopWhenAsked(run)]),
+            stopping_criteria=StoppingCriteriaList([StopWhenAsked(run.comm)]),
         )
     run.comm.check_stop()
     return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)).strip()
-
-
-class _StopWhenAsked(StoppingCriteria):  # type: ignore[misc]
-    """Ends generation when the run was asked to stop."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        stop = self._run.comm.stop_is_known()
-        return torch.full((len(input_ids),), stop, device=input_ids.device)

@@ -1,8 +1,9 @@
-"""metrics.jsonl: one line for each step, and one for each evaluation between steps."""
+"""metrics.jsonl: one line for each step, for each evaluation between steps, and for some of the
+answers that a model writes while it is trained."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ class MetricsLog:
         found = {name: _finite(value) for name, value in means.items()}
         self._write({"step": step, "epoch": round(epoch, 6), "evaluation": found})
 
+    def append_answers(self, step: int, epoch: float, answers: Sequence[Mapping[str, Any]]) -> None:
+        """Add some of the answers that the model wrote in step `step`."""
+        self._write({"step": step, "epoch": round(epoch, 6), "answers": list(answers)})
+
     def _write(self, line: dict[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -57,14 +62,17 @@ class Metrics:
     """One for each optimizer step."""
     evaluations: list[dict[str, Any]]
     """One for each evaluation on held-out rows: step, epoch, evaluation (name -> mean)."""
+    answers: list[dict[str, Any]]
+    """One for each step whose answers are shown: step, epoch, answers (prompt, answer, reward)."""
 
 
 def read_metrics(path: Path) -> Metrics:
     """What metrics.jsonl says."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return Metrics(
-        steps=[line for line in lines if "evaluation" not in line],
+        steps=[line for line in lines if not line.keys() & {"evaluation", "answers"}],
         evaluations=[line for line in lines if "evaluation" in line],
+        answers=[line for line in lines if "answers" in line],
     )
 
 

@@ -3,10 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetune_api.manifest import Parent
 from finetune_api.status import EvaluationStatus
 
+from finetune_trainer.online.grpo import REWARD
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.metrics import Metrics, read_metrics
@@ -51,6 +53,7 @@ def write_report(run: Run, prepared: Prepared, about: About) -> None:
         "tokens": sum(line["tokens"] for line in metrics.steps),
         "finalLoss": metrics.steps[-1]["loss"] if metrics.steps else None,
         "heldOut": metrics.evaluations,
+        "answers": metrics.answers,
         "notes": about.notes,
     }
     text = json.dumps(report, indent=1, ensure_ascii=False)
@@ -62,20 +65,28 @@ def _plot(metrics: Metrics, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4))
+    online = any(REWARD in line for line in metrics.steps)
+    figure = Figure(figsize=(7, 7 if online else 4))
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    lines = [line for line in metrics.steps if line["loss"] is not None]
-    axes.plot([line["step"] for line in lines], [line["loss"] for line in lines], label="training")
+    panels = figure.subplots(2 if online else 1, sharex=True, squeeze=False)[:, 0]
+    if online:
+        _draw(panels[0], metrics, REWARD, "mean reward of the step's answers")
+    _draw(panels[-1], metrics, "loss", "loss")
+    panels[-1].set_xlabel("step")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+def _draw(axes: Any, metrics: Metrics, name: str, label: str) -> None:
+    """One number over the steps, and between them on held-out rows."""
+    points = [(line["step"], line[name]) for line in metrics.steps if line.get(name) is not None]
+    axes.plot(*zip(*points, strict=True), label="training")
     held_out = [
-        (line["step"], line["evaluation"]["loss"])
+        (line["step"], line["evaluation"][name])
         for line in metrics.evaluations
-        if line["evaluation"]["loss"] is not None
+        if line["evaluation"].get(name) is not None
     ]
     if held_out:
         axes.plot(*zip(*held_out, strict=True), marker="o", label="held-out rows")
         axes.legend()
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
+    axes.set_ylabel(label)
     axes.grid(visible=True, alpha=0.3)
-    figure.savefig(path, dpi=120, bbox_inches="tight")

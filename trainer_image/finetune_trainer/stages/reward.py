@@ -12,8 +12,7 @@ from finetune_trainer.engine.settings import StopRequestedError
 from finetune_trainer.methods.reward import MEAN, MOMENTS, SQUARE
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
-
-REWARD_FILE = "reward.json"
+from finetune_trainer.start_files import REWARD_FILE
 
 
 def reward_scale(run: Run, model: torch.nn.Module, prepared: Prepared) -> dict[str, float | int]:

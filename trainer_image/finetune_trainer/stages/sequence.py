@@ -10,7 +10,7 @@ from finetune_api.messages import LaunchMessage
 from finetune_api.progress import Stage
 from finetune_api.reasons import Reason
 from finetune_api.resolve import settle
-from finetune_api.spec import AdapterFrom
+from finetune_api.spec import ONLINE, AdapterFrom
 from finetune_api.status import EvaluationStatus, Measurement
 
 from finetune_trainer.engine.determinism import seed_everything
@@ -21,6 +21,7 @@ from finetune_trainer.stages.markers import Marker, Markers, find_markers, from_
 from finetune_trainer.stages.markers import write_marker as commit
 from finetune_trainer.stages.measure import measure, sample_question
 from finetune_trainer.stages.merging import merge_start
+from finetune_trainer.stages.online import Answering
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
 from finetune_trainer.stages.publish import Finished, finish, publish
 from finetune_trainer.stages.report import METRICS_FILE
@@ -108,6 +109,13 @@ class _Sequence:
         settings = ModelSettings.of(self.adapter, spec.training, spec.method)
         return load_model(fetched.model, settings, self.run.comm.device, fetched.adapter)
 
+    @cached_property
+    def answering(self) -> Answering | None:
+        """How the model answers prompts, where it is trained on its own answers."""
+        if self.run.file.spec.method not in ONLINE:
+            return None
+        return Answering.begin(self.run, self.fetched, self.model)
+
     def baseline(self) -> Measurement | None:
         """Measure the model that training starts from."""
         if Stage.TRAINING in self.markers:
@@ -121,7 +129,14 @@ class _Sequence:
             self._fetch_result(done)
             return done
         fetched = self.fetched
-        return train(self.run, self.model, fetched.prepared, fetched.handed_over, self._uris)
+        return train(
+            self.run,
+            self.model,
+            fetched.prepared,
+            fetched.handed_over,
+            self._uris,
+            self.answering,
+        )
 
     def evaluation(self) -> Measurement | None:
         """Measure the trained model."""
@@ -154,7 +169,14 @@ class _Sequence:
             return known
         run.enter(stage)
         fetched = self.fetched
-        result = measure(run, self.model, fetched.prepared, fetched.handed_over, stage.value)
+        result = measure(
+            run,
+            self.model,
+            fetched.prepared,
+            fetched.handed_over,
+            stage.value,
+            self.answering,
+        )
         if run.comm.is_first:
             commit(run, stage, measurement=result)
         return result

@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from finetune_api.progress import Stage
@@ -19,11 +21,13 @@ from finetune_trainer.engine.scoring import SplitRows, measure_split
 from finetune_trainer.engine.settings import StopRequestedError
 from finetune_trainer.engine.step import Engine, Rows
 from finetune_trainer.methods import objective_of
+from finetune_trainer.online.grpo import REWARD, told_of
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.divergence import check_divergence
 from finetune_trainer.stages.markers import Marker, write_marker
 from finetune_trainer.stages.metrics import MetricsLog
+from finetune_trainer.stages.online import Answering
 from finetune_trainer.stages.reference import reference_logprobs
 from finetune_trainer.stages.result import round_to_published, save_result
 from finetune_trainer.stages.reward import reward_scale, write_reward_scale
@@ -31,6 +35,8 @@ from finetune_trainer.stages.selection import LOSS, Selection
 
 log = logging.getLogger("finetune")
 
+_TIMES_SHOWN = 50
+"""Steps of a run, at most about, of which answers are kept to read."""
 TRAIN, EVALUATION = "train", "evaluation"
 PARTNERS = ("train-partners", "evaluation-partners")
 """Splits as the reference pass names them."""
@@ -40,26 +46,19 @@ class Training:
     """The engine of a run with its checkpoints, metrics, evaluations and limits."""
 
     def __init__(
-        self, run: Run, model: torch.nn.Module, prepared: Prepared, reference: dict[str, Float32]
+        self,
+        run: Run,
+        engine: Engine,
+        evaluate: Callable[[], dict[str, float]],
+        shown: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
     ) -> None:
+        """`evaluate` gives means over the held-out rows, and under LOSS what selects among
+        steps; it raises StopRequestedError. `shown` gives some answers of the last step."""
         spec = run.file.spec
         self.run = run
-        self.prepared = prepared
-        self._held_out_reference = reference.get(EVALUATION)
-        self._objective = objective_of(spec, prepared.train)
-        partners = prepared.partners or (None, None)
-        train_partners, self._held_out_partners = (
-            SplitRows(split, reference.get(name)) if split is not None else None
-            for split, name in zip(partners, PARTNERS, strict=True)
-        )
-        self.engine = Engine(
-            run.comm,
-            model,
-            Rows(prepared.train, plan_of(spec, prepared), reference.get(TRAIN), train_partners),
-            objective=self._objective,
-            training=spec.training,
-            micro_batch_tokens=run.micro_batch_tokens,
-        )
+        self.engine = engine
+        self._evaluate_now = evaluate
+        self._shown = shown
         self._selection = Selection.of(spec)
         self._evaluations: list[Evaluated] = []
         self._writer: CheckpointWriter | None = None
@@ -89,6 +88,7 @@ class Training:
             self.engine.step, self.engine.skipped = header.step, header.skipped_updates
             restore(self.engine, tensors, applied=header.applied_steps)
             self._evaluations = list(header.evaluations)
+            self.engine.set_state(header.state)
             self._resumed_at = header.step
             self.run.known.checkpoint_step = header.step
         self.run.known.last_step = self.engine.step
@@ -143,6 +143,9 @@ class Training:
         self.run.known.last_step = step
         if self._metrics is not None:
             self._metrics.append(step, plan.epoch_after(step), result, seconds)
+            every = max(1, plan.total_steps // _TIMES_SHOWN)
+            if self._shown is not None and (step % every == 0 or self.engine.finished):
+                self._metrics.append_answers(step, plan.epoch_after(step), self._shown())
         if self.run.progress is not None:
             self.run.progress.after_step(step, plan.total_steps, result, seconds)
 
@@ -152,20 +155,11 @@ class Training:
 
     def _evaluate(self) -> bool:
         """Measure the held-out rows; whether this is the best step so far and must be kept."""
-        split, step = self.prepared.evaluation, self.engine.step
+        step = self.engine.step
         try:
-            means = measure_split(
-                self.run.comm,
-                self.engine.model,
-                split,
-                objective=self._objective,
-                settings=self.run.scoring_settings(split),
-                reference=self._held_out_reference,
-                partners=self._held_out_partners,
-            )
+            means = self._evaluate_now()
         except StopRequestedError:
             self._save_and_stop()
-        means[LOSS] = self._objective.loss(means)
         self._evaluations.append(Evaluated(step=step, value=self._selection.value_of(means)))
         log.info("step %d  held-out loss %.4f", step, means[LOSS])
         if self._metrics is not None:
@@ -200,6 +194,7 @@ class Training:
             recipe_hash=self.run.recipe_hash,
             data_hash=self.run.data_hash,
             evaluations=self._evaluations,
+            state=dict(engine.state()),
             files=[],
         )
         writer.wait()
@@ -238,7 +233,12 @@ class Training:
 
 
 def train(
-    run: Run, model: torch.nn.Module, prepared: Prepared, handed_over: Path, uris: list[str]
+    run: Run,
+    model: torch.nn.Module,
+    prepared: Prepared,
+    handed_over: Path,
+    uris: list[str],
+    answering: Answering | None = None,
 ) -> Marker | None:
     """Train to the end and commit the result; collective. The marker, on rank 0.
 
@@ -246,6 +246,7 @@ def train(
         model: as training starts from it.
         handed_over: folder of the tokenizer and what else goes along with the result.
         uris: on rank 0, addresses of what earlier incarnations left.
+        answering: how the model answers prompts, where it is trained on its own answers.
     """
     if run.file.spec.training.engine is TrainingEngine.TRL:
         # Imported here: it takes seconds.
@@ -255,7 +256,7 @@ def train(
         steps = train_with_trl(run, model, prepared, handed_over)
         done = {"steps": steps, "planned_steps": steps, "published_step": steps}
     else:
-        done = _train_natively(run, model, prepared, uris)
+        done = _train_natively(run, model, prepared, uris, answering)
     round_to_published(run, model)
     is_reward = run.file.spec.method is Method.REWARD
     scale = reward_scale(run, model, prepared) if is_reward else None
@@ -269,18 +270,71 @@ def train(
     return write_marker(run, Stage.TRAINING, result_uri=run.result_uri, **done)
 
 
-def _train_natively(
-    run: Run, model: torch.nn.Module, prepared: Prepared, uris: list[str]
-) -> dict[str, int]:
-    """Train `model` with our engine, in place, to the parameters that are published; the steps as
-    `Marker` tells them. Collective."""
+def begin_on_rows(run: Run, model: torch.nn.Module, prepared: Prepared) -> Training:
+    """Training of `model` on the prepared rows, from step 0; what it says of them before is asked
+    first, where the method needs that. Collective."""
+    spec = run.file.spec
+    objective = objective_of(spec, prepared.train)
     reference: dict[str, Float32] = {}
-    if objective_of(run.file.spec, prepared.train).needs_reference:
+    if objective.needs_reference:
         splits = {TRAIN: prepared.train, EVALUATION: prepared.evaluation}
         splits |= dict(zip(PARTNERS, prepared.partners or (), strict=False))
         reference = reference_logprobs(run, model, splits)
     run.enter(Stage.TRAINING)
-    training = Training(run, model, prepared, reference)
+    partners, held_out_partners = (
+        SplitRows(split, reference.get(name)) if split is not None else None
+        for split, name in zip(prepared.partners or (None, None), PARTNERS, strict=True)
+    )
+    engine = Engine(
+        run.comm,
+        model,
+        Rows(prepared.train, plan_of(spec, prepared), reference.get(TRAIN), partners),
+        objective=objective,
+        training=spec.training,
+        micro_batch_tokens=run.micro_batch_tokens,
+    )
+
+    def evaluate() -> dict[str, float]:
+        means = measure_split(
+            run.comm,
+            model,
+            prepared.evaluation,
+            objective=objective,
+            settings=run.scoring_settings(prepared.evaluation),
+            reference=reference.get(EVALUATION),
+            partners=held_out_partners,
+        )
+        return {**means, LOSS: objective.loss(means)}
+
+    return Training(run, engine, evaluate)
+
+
+def begin_on_answers(run: Run, model: torch.nn.Module, answering: Answering) -> Training:
+    """Training of `model` on the answers that it writes, from step 0."""
+    run.enter(Stage.TRAINING)
+
+    def evaluate() -> dict[str, float]:
+        rollouts, verdict = answering.measure(model)
+        told = told_of(rollouts, verdict)
+        return {**told, LOSS: -told[REWARD]}
+
+    engine = answering.engine(model)
+    return Training(run, engine, evaluate, lambda: answering.shown(engine.last))
+
+
+def _train_natively(
+    run: Run,
+    model: torch.nn.Module,
+    prepared: Prepared,
+    uris: list[str],
+    answering: Answering | None,
+) -> dict[str, int]:
+    """Train `model` with our engine, in place, to the parameters that are published; the steps as
+    `Marker` tells them. Collective."""
+    if answering is not None:
+        training = begin_on_answers(run, model, answering)
+    else:
+        training = begin_on_rows(run, model, prepared)
     training.resume(uris)
     training.run_to_end()
     engine = training.engine
