@@ -11,12 +11,14 @@ from finetune_api.spec import (
     Data,
     Dpo,
     FineTuneJobSpec,
+    KlController,
     Kto,
     LossOn,
     Method,
     Mixing,
     MixingStop,
     Orpo,
+    Ppo,
     Reward,
     Strategy,
     Training,
@@ -26,6 +28,7 @@ from finetune_api.status import Effective
 ALL_LINEAR = "all-linear"
 RANK = 16
 ALPHA = 32
+KL_TARGET = "6"
 _LEARNING_RATES = {
     # (low-rank adapter, full weights)
     Method.CPT: ("2e-4", "2e-5"),
@@ -34,6 +37,7 @@ _LEARNING_RATES = {
     Method.KTO: ("5e-6", "5e-7"),
     Method.REWARD: ("1e-4", "1e-5"),
     Method.ORPO: ("5e-5", "5e-6"),
+    Method.PPO: ("1e-5", "1e-6"),
     Method.GRPO: ("1e-5", "1e-6"),
 }
 _DROPOUT = {Method.CPT: "0.05", Method.SFT: "0.05"}
@@ -56,6 +60,7 @@ def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
             "kto": _resolve_kto(spec),
             "reward": (spec.reward or Reward()) if spec.method is Method.REWARD else None,
             "orpo": (spec.orpo or Orpo()) if spec.method is Method.ORPO else None,
+            "ppo": _resolve_ppo(spec.ppo),
             "workers": spec.workers.model_copy(update={"strategy": Strategy.DDP}),
         }
     )
@@ -70,6 +75,7 @@ def effective(resolved: FineTuneJobSpec) -> Effective:
         kto=resolved.kto,
         reward=resolved.reward,
         orpo=resolved.orpo,
+        ppo=resolved.ppo,
         grpo=resolved.grpo,
         strategy=resolved.workers.strategy,
     )
@@ -163,6 +169,12 @@ def _resolve_kto(spec: FineTuneJobSpec) -> Kto | None:
             "undesirable_weight": kto.undesirable_weight or "1",
         }
     )
+
+
+def _resolve_ppo(ppo: Ppo | None) -> Ppo | None:
+    if ppo is None or ppo.kl_controller is KlController.FIXED:
+        return ppo
+    return ppo.model_copy(update={"kl_target": ppo.kl_target or KL_TARGET})
 
 
 def _resolve_checkpoints(spec: FineTuneJobSpec) -> Checkpoints:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from finetune_api.fields import ApiModel
 from finetune_api.progress import Number, Progress
-from finetune_api.spec import Adapter, Dpo, Grpo, Kto, Orpo, Reward, Strategy, Training
+from finetune_api.spec import Adapter, Dpo, Grpo, Kto, Orpo, Ppo, Reward, Strategy, Training
 from finetune_api.units import Unit
 
 Text = Annotated[str, Field(max_length=1024)]
@@ -90,6 +90,8 @@ class Effective(ApiModel):
     """Settings of method Reward."""
     orpo: Orpo | None = None
     """Settings of method ORPO."""
+    ppo: Ppo | None = None
+    """Settings of method PPO."""
     grpo: Grpo | None = None
     """Settings of method GRPO."""
     strategy: Strategy
@@ -113,8 +115,8 @@ class DataStatus(ApiModel):
     """What the preparation found."""
 
     unit: Unit = Unit.ROW
-    """What rows and evaluationRows count: rows (SFT, KTO, and any data that is refused), pairs (DPO,
-    ORPO), comparisons (Reward), prompts (GRPO) or blocks (CPT)."""
+    """What rows and evaluationRows count: rows (SFT, KTO, and any data that is refused), pairs
+    (DPO, ORPO), comparisons (Reward), prompts (PPO, GRPO) or blocks (CPT)."""
     rows: Count
     """Training rows, pairs or blocks kept."""
     evaluation_rows: Count = 0
@@ -134,9 +136,9 @@ class Measurement(ApiModel):
 
     cross_entropy: Number | None = None
     """Mean cross entropy in nats per label token, of pairs that of the chosen completions; of a
-    reward model per pair of answers. Absent where rows hold no answer (GRPO)."""
+    reward model per pair of answers. Absent where rows hold no answer (PPO, GRPO)."""
     reward_mean: Number | None = None
-    """Mean reward of the answers that the model writes to held-out prompts (GRPO)."""
+    """Mean reward of the answers that the model writes to held-out prompts (PPO, GRPO)."""
     preference_accuracy: Number | None = None
     """Share of held-out pairs whose chosen completion the model finds likelier, or a reward model
     better, than the rejected one; only of pairs."""

@@ -31,6 +31,7 @@ UNIT_OF: dict[Method, Unit] = {
     Method.KTO: Unit.ROW,
     Method.REWARD: Unit.COMPARISON,
     Method.ORPO: Unit.PAIR,
+    Method.PPO: Unit.PROMPT,
     Method.GRPO: Unit.PROMPT,
 }
 """The unit of each method."""

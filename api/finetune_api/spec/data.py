@@ -41,6 +41,7 @@ FORMATS_OF: dict[Method, tuple[RowFormat, ...]] = {
     Method.DPO: (RowFormat.PREFERENCE,),
     Method.KTO: (RowFormat.FEEDBACK,),
     Method.ORPO: (RowFormat.PREFERENCE,),
+    Method.PPO: (RowFormat.PROMPT,),
     Method.GRPO: (RowFormat.PROMPT,),
 }
 """Shapes of rows that each method trains on."""
@@ -59,8 +60,9 @@ class RowSource(ApiModel):
     Messages (SFT): a list of turns (role and content, or ShareGPT's from and value). Preference
     (DPO, ORPO, Reward): chosen and rejected after a prompt, or two conversations that begin alike.
     Feedback (KTO): a prompt and a completion, or messages, with a label, true for a desirable
-    answer. Ranking (Reward): responses to a prompt, with their scores. Prompt (GRPO): a prompt, or
-    messages that end with a user's turn, and perhaps the right answer. Auto looks at the rows."""
+    answer. Ranking (Reward): responses to a prompt, with their scores. Prompt (PPO, GRPO): a
+    prompt, or messages that end with a user's turn, and perhaps the right answer. Auto looks at the
+    rows."""
     fields: Annotated[dict[str, ShortText] | None, RECIPE, Field(max_length=16)] = None
     """Column map: our name (text, instruction, context, response, messages, prompt, completion,
     chosen, rejected, label, responses, scores, answer, system, tools) to the column."""

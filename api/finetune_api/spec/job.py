@@ -8,7 +8,7 @@ from finetune_api.fields import RECIPE, ApiModel, Rule
 from finetune_api.spec.adapter import Adapter, AdapterFrom, AdapterType
 from finetune_api.spec.data import FORMATS_OF, Data, RowFormat
 from finetune_api.spec.method import ONLINE, RANKED, Method
-from finetune_api.spec.methods import Cpt, Dpo, Grpo, Kto, Orpo, Reward
+from finetune_api.spec.methods import Cpt, Dpo, Grpo, Kto, Orpo, Ppo, Reward
 from finetune_api.spec.model import ModelSource, RewardModelSource
 from finetune_api.spec.output import BestMetric, Checkpoints, Output, Restarts, Storage
 from finetune_api.spec.pods import PodTemplate, Preparation, Workers
@@ -53,6 +53,28 @@ def _block_rule(name: str, method: Method) -> Rule:
         f"self.method == '{method}' || !has(self.{name})",
         f"the block {name} belongs to method {method}: remove it, or change the method",
         lambda spec: spec.method is method or getattr(spec, name) is None,
+    )
+
+
+def _online_rules(method: Method) -> tuple[Rule, ...]:
+    """The block of a method that writes answers, and the room that they have."""
+    block = method.lower()
+    return (
+        Rule(
+            f"self.method != '{method}' || has(self.{block})",
+            f"method {method} needs the block {block}: write {block}.maxNewTokens, the longest "
+            "answer",
+            lambda spec: spec.method is not method or getattr(spec, block) is not None,
+        ),
+        Rule(
+            f"!has(self.{block}) || self.{block}.maxNewTokens < self.training.sequenceLength",
+            "training.sequenceLength holds a prompt and its answer: it must be greater than "
+            f"{block}.maxNewTokens",
+            lambda spec: (
+                getattr(spec, block) is None
+                or getattr(spec, block).max_new_tokens < spec.training.sequence_length
+            ),
+        ),
     )
 
 
@@ -106,13 +128,14 @@ class FineTuneJobSpec(ApiModel):
         ),
         Rule(
             f"!has(self.rewardModel) || self.method in {[method.value for method in ONLINE]}",
-            f"rewardModel scores what the model writes in method {' and '.join(ONLINE)}: remove it",
+            f"rewardModel scores what the model writes in method {' or '.join(ONLINE)}: remove it",
             lambda spec: spec.reward_model is None or spec.method in ONLINE,
         ),
+        *(rule for method in ONLINE for rule in _online_rules(method)),
         Rule(
-            "self.method != 'GRPO' || has(self.grpo)",
-            "method GRPO needs the block grpo: write grpo.maxNewTokens, the longest answer",
-            lambda spec: spec.method is not Method.GRPO or spec.grpo is not None,
+            "self.method != 'PPO' || has(self.rewardModel)",
+            "nothing scores the answers: name a rewardModel",
+            lambda spec: spec.method is not Method.PPO or spec.reward_model is not None,
         ),
         Rule(
             "!has(self.grpo) || has(self.rewardModel) || has(self.grpo.rewardFunctions)",
@@ -121,14 +144,6 @@ class FineTuneJobSpec(ApiModel):
                 spec.grpo is None
                 or spec.reward_model is not None
                 or spec.grpo.reward_functions is not None
-            ),
-        ),
-        Rule(
-            "!has(self.grpo) || self.grpo.maxNewTokens < self.training.sequenceLength",
-            "training.sequenceLength holds a prompt and its answer: it must be greater than "
-            "grpo.maxNewTokens",
-            lambda spec: (
-                spec.grpo is None or spec.grpo.max_new_tokens < spec.training.sequence_length
             ),
         ),
         Rule(
@@ -145,12 +160,13 @@ class FineTuneJobSpec(ApiModel):
     method: Annotated[Method, RECIPE]
     """CPT: continued pre-training on documents. SFT: answers to prompts. DPO: the better of two
     answers, measured from a reference. KTO: answers marked as desirable or not. ORPO: the better of
-    two answers, in one stage and without a reference. Reward: a model that scores answers. GRPO:
-    answers that the model writes itself, against others to the same prompt."""
+    two answers, in one stage and without a reference. Reward: a model that scores answers. PPO:
+    answers that the model writes itself, scored by a reward model. GRPO: the same, each answer
+    against others to its prompt."""
     model: Annotated[ModelSource, RECIPE]
     """The model that training starts from."""
     reward_model: RewardModelSource | None = None
-    """The reward model that scores the model's answers (GRPO)."""
+    """The reward model that scores the model's answers (PPO, GRPO)."""
     data: Annotated[Data, RECIPE]
     """Rows to train on and rows to measure on."""
     adapter: Annotated[Adapter, RECIPE] = Field(default_factory=Adapter)
@@ -167,6 +183,8 @@ class FineTuneJobSpec(ApiModel):
     """Settings of method Reward."""
     orpo: Orpo | None = None
     """Settings of method ORPO."""
+    ppo: Ppo | None = None
+    """Settings of method PPO."""
     grpo: Grpo | None = None
     """Settings of method GRPO."""
     evaluation: Evaluation = Field(default_factory=Evaluation)

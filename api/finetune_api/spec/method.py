@@ -12,10 +12,11 @@ class Method(StrEnum):
     DPO = "DPO"
     KTO = "KTO"
     ORPO = "ORPO"
+    PPO = "PPO"
     GRPO = "GRPO"
 
 
-ONLINE = (Method.GRPO,)
+ONLINE = (Method.PPO, Method.GRPO)
 """Methods that train on answers which the model writes itself while it is trained."""
 RANKED = (Method.REWARD, Method.DPO, Method.ORPO)
 """Methods that train on better and worse answers, of which a share is ranked rightly."""

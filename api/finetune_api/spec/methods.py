@@ -15,6 +15,7 @@ from finetune_api.fields import (
     DecimalOpenShare,
     DecimalPositive,
     DecimalPositiveShare,
+    DecimalShare,
     LongText,
     Rule,
 )
@@ -113,6 +114,59 @@ class Orpo(ApiModel):
 
     beta: Annotated[DecimalPositive, RECIPE] = "0.1"
     """Weight of the odds-ratio term beside the cross entropy of the chosen side."""
+
+
+class KlController(StrEnum):
+    """What becomes of the weight of the KL penalty."""
+
+    FIXED = "Fixed"
+    ADAPTIVE = "Adaptive"
+
+
+class Ppo(ApiModel):
+    """Proximal policy optimisation against a reward model."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.klTarget) || (has(self.klController) && self.klController == 'Adaptive')",
+            "klTarget steers the Adaptive controller: set klController to Adaptive, or remove it",
+            lambda ppo: ppo.kl_target is None or ppo.kl_controller is KlController.ADAPTIVE,
+        ),
+    )
+
+    kl_coefficient: Annotated[DecimalNonNegative, RECIPE] = "0.05"
+    """Weight of the KL penalty, by which each token's reward falls as the model leaves the one that
+    training starts from; with the Adaptive controller its first value."""
+    kl_controller: Annotated[KlController, RECIPE] = KlController.FIXED
+    """Fixed, or Adaptive: the weight rises and falls until the KL divergence is klTarget."""
+    kl_target: Annotated[DecimalPositive | None, RECIPE] = None
+    """KL divergence of an answer, in nats, that the Adaptive controller aims at; "6" when
+    absent."""
+    clip_range: Annotated[DecimalPositiveShare, RECIPE] = "0.2"
+    """How far the ratio of new to old probability counts from 1."""
+    value_clip_range: Annotated[DecimalPositive, RECIPE] = "0.2"
+    """How far a value may move from what it was when the answer was written."""
+    value_coefficient: Annotated[DecimalPositive, RECIPE] = "0.1"
+    """Weight of the value loss beside the policy's."""
+    gamma: Annotated[DecimalPositiveShare, RECIPE] = "1"
+    """Discount of rewards for each token that they are away."""
+    lambda_: Annotated[DecimalShare, RECIPE] = "0.95"
+    """Of generalised advantage estimation: "0" trusts the values, "1" the rewards."""
+    epochs_per_batch: Annotated[int, RECIPE, Field(ge=1, le=64)] = 4
+    """Passes over each batch of answers."""
+    minibatches: Annotated[int, RECIPE, Field(ge=1, le=1024)] = 1
+    """Optimizer updates in one pass, each on its share of the answers."""
+    max_new_tokens: Annotated[int, RECIPE, Field(ge=1, le=131_072)]
+    """Longest answer in tokens; longer ones are cut."""
+    temperature: Annotated[DecimalPositive, RECIPE] = "1"
+    """Temperature that answers are drawn at."""
+    top_p: Annotated[DecimalPositiveShare, RECIPE] = "1"
+    """Answers are drawn from the likeliest tokens of this total probability."""
+    missing_eos_penalty: Annotated[DecimalNonNegative, RECIPE] = "1"
+    """Taken from the score of an answer that was cut, in standard deviations of the reward
+    model."""
+    whiten_rewards: Annotated[bool, RECIPE] = False
+    """Divide each batch's rewards by their standard deviation."""
 
 
 class GrpoLoss(StrEnum):

@@ -83,16 +83,17 @@ class Training(ApiModel):
     epochs: Annotated[DecimalPositive | None, RECIPE] = None
     """Passes over the training data; "1" when maxSteps is absent too."""
     max_steps: Annotated[int | None, RECIPE, Field(ge=1, le=100_000_000)] = None
-    """Steps, in place of epochs: optimizer steps, of GRPO batches of prompts with their updates."""
+    """Steps, in place of epochs: optimizer steps; of PPO and GRPO batches of prompts, each with its
+    updates."""
     global_batch_size: Annotated[int, RECIPE, Field(ge=1, le=1_000_000)] = 64
-    """Rows (SFT, KTO), pairs (DPO, ORPO), comparisons (Reward), prompts (GRPO) or blocks (CPT) in
-    one step, over all processes; the last step of an epoch may have fewer."""
+    """Rows (SFT, KTO), pairs (DPO, ORPO), comparisons (Reward), prompts (PPO, GRPO) or blocks
+    (CPT) in one step, over all processes; the last step of an epoch may have fewer."""
     micro_batch_tokens: Annotated[int | None, Field(ge=16, le=16_777_216)] = None
     """Largest number of tokens in one forward pass of one process; chosen when absent."""
     sequence_length: Annotated[int, RECIPE, Field(ge=16, le=1_048_576)] = 4096
     """Longest row, or longer side of a pair, in tokens; longer ones are dropped and counted. For
-    CPT the tokens of a block: documents are laid one after another and cut. For GRPO a prompt
-    and its answer: prompts that leave no room for maxNewTokens are dropped."""
+    CPT the tokens of a block: documents are laid one after another and cut. For PPO and GRPO
+    a prompt and its answer: prompts that leave no room for maxNewTokens are dropped."""
     loss_on: Annotated[LossOn | None, RECIPE] = None
     """SFT: Completion (when absent) learns every turn of the assistant, LastTurn the last of them,
     All every token of the row but the first, whatever the turns' weights."""
@@ -101,7 +102,7 @@ class Training(ApiModel):
     learning_rate: Annotated[DecimalPositive | None, RECIPE] = None
     """Peak learning rate. When absent, of adapters and of full weights: "2e-4" and "2e-5" for CPT
     and SFT, "1e-4" and "1e-5" for Reward, "5e-6" and "5e-7" for DPO and KTO, "5e-5" and "5e-6" for
-    ORPO, "1e-5" and "1e-6" for GRPO."""
+    ORPO, "1e-5" and "1e-6" for PPO and GRPO."""
     scheduler: Annotated[Scheduler, RECIPE] = Scheduler.COSINE
     """Course of the learning rate after warm-up."""
     warmup_ratio: Annotated[DecimalBelowOne, RECIPE] = "0.03"

@@ -90,6 +90,14 @@ def load_model(
     return model.to(device)
 
 
+def load_scoring_base(folder: Path, precision: Precision) -> Any:
+    """The model in `folder` that scores whole texts, in the type of the computation and without
+    what training needs. Raises UserError MODEL_INVALID."""
+    base = load_base(folder, compute_dtype(precision), Head.REWARD)
+    base.config.use_cache = False
+    return base
+
+
 def load_base(folder: Path, dtype: torch.dtype | str, head: Head = Head.TOKENS) -> Any:
     """The Transformers model in `folder`; `auto` keeps the type that it is stored in.
 

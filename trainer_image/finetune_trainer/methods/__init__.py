@@ -2,7 +2,7 @@
 
 from finetune_api.spec import RANKED, FineTuneJobSpec, Method
 
-from finetune_trainer.methods import dpo, grpo, kto, orpo, ranking, reward, sft
+from finetune_trainer.methods import dpo, kto, orpo, ranking, reward, sft
 from finetune_trainer.methods.objective import Objective
 from finetune_trainer.prepared import PreparedSplit
 
@@ -24,9 +24,8 @@ def objective_of(spec: FineTuneJobSpec, train: PreparedSplit) -> Objective:
         case Method.ORPO:
             assert spec.orpo is not None, "resolve() fills it in"
             return orpo.objective(spec.orpo)
-        case Method.GRPO:
-            assert spec.grpo is not None, "the API asks for it"
-            return grpo.objective(spec.grpo)
+        case Method.PPO | Method.GRPO:
+            raise ValueError("what these minimise belongs to the answers that the model writes")
 
 
 def measurement_of(spec: FineTuneJobSpec) -> Objective:

@@ -61,11 +61,18 @@ class LabelScorer:
     def row_rewards(self, batch: MicroBatch) -> torch.Tensor:
         """What a reward model gives each row, read at its last token: float32 [N]; [1] for a
         dummy."""
+        return self._rewards_at(batch, batch.last_positions)
+
+    def label_rewards(self, batch: MicroBatch) -> torch.Tensor:
+        """What a reward model gives the text before each label: float32 [L]."""
+        return self._rewards_at(batch, batch.label_positions)
+
+    def _rewards_at(self, batch: MicroBatch, positions: torch.Tensor) -> torch.Tensor:
         head = reward_head(self._base)
         assert head is not None, "the model has a reward head"
         inputs = {name: value for name, value in self._inputs(batch).items() if value is not None}
         output = self._base.base_model(**inputs)
-        last = output.last_hidden_state.flatten(0, 1)[batch.last_positions]
+        last = output.last_hidden_state.flatten(0, 1)[positions]
         rewards: torch.Tensor = getattr(self._base, head)(last)
         return rewards.float().squeeze(1)
 

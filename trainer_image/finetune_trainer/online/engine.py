@@ -70,6 +70,9 @@ class OnlineMethod(Protocol):
         Raises StopRequestedError on all ranks when one was asked to stop.
         """
 
+    def end_step(self, experience: Experience) -> None:
+        """Take note that the updates on `experience` are done."""
+
     def state(self) -> Mapping[str, float]:
         """What must outlive the process beside parameters and step."""
 
@@ -127,6 +130,7 @@ class OnlineEngine(Engine):
         experience = self._experience(units)
         rate = self.schedule.rate(self.step)
         updates = self._update_all(experience, rate)
+        self.method.end_step(experience)
         self.step += 1
         self.last = experience
         return _together(updates, experience.told, rate)

@@ -89,6 +89,9 @@ class GroupRelative:
         }
         return Experience(rollouts, verdict.total, facts, told)
 
+    def end_step(self, experience: Experience) -> None:
+        """Every step is like the others."""
+
     def state(self) -> Mapping[str, float]:
         """Nothing outlives a step but the parameters."""
         return MappingProxyType({})

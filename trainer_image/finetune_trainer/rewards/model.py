@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from finetune_api.spec import Adapter, AdapterType, Training
+from finetune_api.spec import Adapter, Method, Training
 
 from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.distributed import Comm
-from finetune_trainer.engine.model import Head, ModelSettings, load_model
+from finetune_trainer.engine.model import ModelSettings, load_model, load_scoring_base
 from finetune_trainer.engine.settings import StepSettings
-from finetune_trainer.engine.twins import share_equal_weights
+from finetune_trainer.engine.twins import frozen_twin, share_equal_weights
 from finetune_trainer.methods.scorer import LabelScorer
 from finetune_trainer.online.rollouts import Rollouts, score_rows
 from finetune_trainer.start_files import REWARD_FILE
@@ -39,6 +39,22 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class RewardFiles:
+    """A reward model on this machine."""
+
+    base: Path
+    """A model that scores, or the base of an adapter that does."""
+    adapter: Path | None
+    tail: list[int]
+    """What the chat template writes behind a finished answer."""
+
+    @property
+    def scale(self) -> Scale:
+        """What its numbers mean."""
+        return Scale.read(self.adapter or self.base)
+
+
+@dataclass(frozen=True)
 class RewardModel:
     """Scores whole answers."""
 
@@ -59,24 +75,48 @@ class RewardModel:
         return scaled
 
 
+@dataclass(frozen=True)
+class Critic:
+    """A model that starts as the reward model and is trained to foretell its scores."""
+
+    model: Any
+    scale: Scale
+
+
 def load_reward_model(
-    base: Path,
-    adapter: Path | None,
-    training: Training,
-    device: torch.device,
-    tail: list[int],
-    policy: torch.nn.Module,
+    files: RewardFiles, training: Training, device: torch.device, policy: torch.nn.Module
 ) -> RewardModel:
-    """The reward model of `base` and perhaps `adapter`, on the weights of `policy` where they are
-    the same. Raises UserError MODEL_INVALID."""
-    settings = ModelSettings(
-        adapter=Adapter(type=AdapterType.LORA if adapter else AdapterType.NONE),
-        precision=training.precision,
-        gradient_checkpointing=False,
-        seed=training.seed,
-        head=Head.REWARD,
-    )
-    model = load_model(base, settings, device, adapter)
+    """The reward model, frozen, on the weights of `policy` where they are the same.
+
+    Raises UserError MODEL_INVALID.
+    """
+    if files.adapter is not None:
+        model = _trainable(files, Adapter(), training, device)
+    else:
+        model = load_scoring_base(files.base, training.precision).to(device)
     model.requires_grad_(requires_grad=False)
     share_equal_weights(model, policy)
-    return RewardModel(model.eval(), Scale.read(adapter or base), tail)
+    return RewardModel(model.eval(), files.scale, files.tail)
+
+
+def load_critic(
+    files: RewardFiles,
+    adapter: Adapter,
+    training: Training,
+    device: torch.device,
+    policy: torch.nn.Module,
+) -> tuple[RewardModel, Critic]:
+    """The reward model, and the critic that starts from it: its adapter is trained further; a
+    reward model without one is trained as the policy is, by `adapter` (settled).
+
+    Raises UserError MODEL_INVALID.
+    """
+    model = _trainable(files, adapter, training, device)
+    share_equal_weights(model, policy)
+    reward = RewardModel(frozen_twin(model), files.scale, files.tail)
+    return reward, Critic(model, files.scale)
+
+
+def _trainable(files: RewardFiles, adapter: Adapter, training: Training, device: Any) -> Any:
+    settings = ModelSettings.of(adapter, training, Method.REWARD)
+    return load_model(files.base, settings, device, files.adapter)

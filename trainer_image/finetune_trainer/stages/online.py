@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import FineTuneJobSpec, Grpo
+from finetune_api.spec import Adapter, FineTuneJobSpec, Grpo, Method, Ppo
 from transformers import AutoTokenizer, GenerationConfig
 
 from finetune_trainer.data.chat import Chat
@@ -19,12 +19,19 @@ from finetune_trainer.engine.determinism import seed_everything
 from finetune_trainer.engine.mixture import plan_of
 from finetune_trainer.engine.step import Rows
 from finetune_trainer.handover import GENERATION_CONFIG
+from finetune_trainer.methods.actor_critic import ActorCritic
 from finetune_trainer.online.engine import Experience, OnlineEngine, OnlineMethod
 from finetune_trainer.online.generation import Sampling
 from finetune_trainer.online.grpo import GroupRelative
+from finetune_trainer.online.ppo import ActorAndCritic
 from finetune_trainer.online.rollouts import Rollouts, roll_out
 from finetune_trainer.rewards.judge import Judge, Verdict
-from finetune_trainer.rewards.model import load_reward_model
+from finetune_trainer.rewards.model import (
+    Critic,
+    RewardFiles,
+    load_critic,
+    load_reward_model,
+)
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.fetch import Fetched
 
@@ -41,35 +48,40 @@ class Answering:
     tokenizer: Any
     sampling: Sampling
     judge: Judge
+    critic: Critic | None
+    """PPO's, as it starts."""
 
     @classmethod
-    def begin(cls, run: Run, fetched: Fetched, policy: torch.nn.Module) -> "Answering":
-        """With the reward model on the weights of `policy` where they are the same.
+    def begin(
+        cls, run: Run, fetched: Fetched, policy: torch.nn.Module, adapter: Adapter
+    ) -> "Answering":
+        """With the reward model on the weights of `policy` where they are the same; `adapter` is
+        the policy's, settled.
 
         Raises UserError ModelInvalid.
         """
-        spec = run.file.spec
+        spec, device = run.file.spec, run.comm.device
         tokenizer = AutoTokenizer.from_pretrained(
             fetched.handed_over, local_files_only=True, trust_remote_code=False
         )
         vocabulary = Vocabulary(tokenizer)
         end = TurnEnd.of(Chat(tokenizer, vocabulary), vocabulary)
-        model = None
+        model, critic = None, None
         if fetched.reward is not None:
-            model = load_reward_model(
-                fetched.reward,
-                fetched.reward_adapter,
-                spec.training,
-                run.comm.device,
-                end.tail,
-                policy,
-            )
+            files = RewardFiles(fetched.reward, fetched.reward_adapter, end.tail)
+            if spec.method is Method.PPO:
+                # A fixed seed: what is new in it is the same on all ranks.
+                seed_everything(spec.training.seed)
+                model, critic = load_critic(files, adapter, spec.training, device, policy)
+            else:
+                model = load_reward_model(files, spec.training, device, policy)
 
         def decode(tokens: Sequence[int]) -> str:
             return str(tokenizer.decode(list(tokens), skip_special_tokens=True))
 
         settings = _settings(spec)
-        judge = Judge(decode, model, settings.reward_functions or ())
+        rules = spec.grpo.reward_functions if spec.grpo else None
+        judge = Judge(decode, model, rules or ())
         eos = _ends(fetched.handed_over, tokenizer, end)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos[0]
         sampling = Sampling(
@@ -79,15 +91,22 @@ class Answering:
             eos,
             int(pad),
         )
-        return cls(run, fetched, tokenizer, sampling, judge)
+        return cls(run, fetched, tokenizer, sampling, judge, critic)
 
-    def engine(self, model: torch.nn.Module) -> OnlineEngine:
-        """An engine at step 0 that trains `model`, which is its own reference as it is now."""
+    def engine(self, policy: torch.nn.Module) -> OnlineEngine:
+        """An engine at step 0 that trains `policy`, which is its own reference as it is now."""
         spec, prepared = self.run.file.spec, self.fetched.prepared
         wanted = prepared.answers[0] if prepared.answers else None
-        method: OnlineMethod = GroupRelative.begin(
-            model, _settings(spec), self.sampling, self.judge, wanted
-        )
+        method: OnlineMethod
+        model: torch.nn.Module = policy
+        if self.critic is not None:
+            assert spec.ppo is not None
+            scale = self.critic.scale
+            model = both = ActorCritic(policy, self.critic.model, scale.mean, scale.deviation)
+            method = ActorAndCritic(both, spec.ppo, self.sampling, self.judge)
+        else:
+            assert spec.grpo is not None
+            method = GroupRelative.begin(policy, spec.grpo, self.sampling, self.judge, wanted)
         return OnlineEngine(
             self.run.comm,
             model,
@@ -137,9 +156,10 @@ class Answering:
         return rollouts, self.judge.judge(self.run.comm, rollouts, wanted, settings)
 
 
-def _settings(spec: FineTuneJobSpec) -> Grpo:
-    assert spec.grpo is not None, "the API asks for it"
-    return spec.grpo
+def _settings(spec: FineTuneJobSpec) -> Ppo | Grpo:
+    settings = spec.ppo if spec.method is Method.PPO else spec.grpo
+    assert settings is not None, "the API asks for it"
+    return settings
 
 
 def _ends(folder: Path, tokenizer: Any, end: TurnEnd) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ def _plot(metrics: Metrics, path: Path) -> None:
 def _draw(axes: Any, metrics: Metrics, name: str, label: str) -> None:
     """One number over the steps, and between them on held-out rows."""
     points = [(line["step"], line[name]) for line in metrics.steps if line.get(name) is not None]
-    axes.plot(*zip(*points, strict=True), label="training")
+    axes.plot([step for step, _ in points], [value for _, value in points], label="training")
     held_out = [
         (line["step"], line["evaluation"][name])
         for line in metrics.evaluations

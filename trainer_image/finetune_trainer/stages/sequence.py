@@ -114,7 +114,7 @@ class _Sequence:
         """How the model answers prompts, where it is trained on its own answers."""
         if self.run.file.spec.method not in ONLINE:
             return None
-        return Answering.begin(self.run, self.fetched, self.model)
+        return Answering.begin(self.run, self.fetched, self.model, self.adapter)
 
     def baseline(self) -> Measurement | None:
         """Measure the model that training starts from."""
