@@ -7,9 +7,10 @@ With G answers to a prompt and their rewards r, the advantage of answer i (Shao 
 
 and, over the tokens t of answers, with the ratio p = pi(t) / pi_old(t) and the reference q,
 
-    token_t = -min(p A, clip(p, 1 - low, 1 + high) A) + beta (q / pi - log(q / pi) - 1)
+    token_t = -min(p A, clip(p, 1 - low, 1 + high) A) + beta p (q / pi - log(q / pi) - 1)
 
-The last is Schulman's unbiased estimate of the KL divergence. Tokens are averaged over each answer
+The bracket is Schulman's estimate of the KL divergence; p makes its gradient that of the divergence
+(DeepSeek-V3.2, 2512.02556, section 3.1). Tokens are averaged over each answer
 and answers over the batch (Grpo), over answers times the longest possible answer (DrGrpo), or over
 all tokens of the batch (Dapo: Yu et al. 2025, 2503.14476). Probabilities are those at the sampling
 temperature.
@@ -72,7 +73,7 @@ def objective(settings: Grpo) -> Objective:
         }
         if beta:
             gap = batch.facts[REFERENCE] - logprobs
-            divergence = torch.exp(gap) - gap - 1
+            divergence = ratio * (torch.exp(gap) - gap - 1)
             found[KL_TERM] = (divergence * weights).sum()
             found[KL] = divergence.detach().sum()
         return found

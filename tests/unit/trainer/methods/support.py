@@ -10,7 +10,6 @@ from finetune_api.spec import Precision
 from finetune_trainer.engine.batches import Float32, MicroBatch
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.methods.objective import Objective
-from finetune_trainer.methods.scorer import LabelScorer
 from finetune_trainer.prepared import PreparedSplit
 
 PAIRS = 5
@@ -94,7 +93,7 @@ def random_pairs() -> PreparedSplit:
 
 def loss_of(model: Any, batch: MicroBatch, objective: Objective) -> tuple[torch.Tensor, Any]:
     """(the loss that training minimises, every mean that the method tells)."""
-    sums, counts = objective.sums(LabelScorer(model), batch), objective.counts(batch)
+    sums, counts = objective.sums(objective.scorer(model), batch), objective.counts(batch)
     means = {name: value / counts[name] for name, value in sums.items()}
     loss = sum((weight * means[n] for n, weight in objective.weights.items()), torch.zeros(()))
     return loss, means
