@@ -113,8 +113,8 @@ class DataStatus(ApiModel):
     """What the preparation found."""
 
     unit: Unit = Unit.ROW
-    """What rows and evaluationRows count: rows (SFT, KTO, and any data that is refused), pairs (DPO,
-    ORPO), comparisons (Reward), prompts (GRPO) or blocks (CPT)."""
+    """What rows and evaluationRows count: rows (SFT, KTO, and any data that is refused), pairs
+    (DPO, ORPO), comparisons (Reward), prompts (GRPO) or blocks (CPT)."""
     rows: Count
     """Training rows, pairs or blocks kept."""
     evaluation_rows: Count = 0
