@@ -14,6 +14,7 @@ from tests.apiserver.play import job_document
 
 ROWS = {"uri": "s3://data/rows.jsonl"}
 REPLAY = {"uri": "s3://data/general.jsonl", "share": "0.5"}
+GRPO = {"maxNewTokens": 8, "rewardFunctions": [{"type": "JsonValid"}]}
 TRL = {"engine": "TRL", "packing": False}
 
 
@@ -109,6 +110,26 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
             {"method": "DPO", "training": TRL, "adapter": {"dropout": "0.1"}},
             "trains DPO and KTO without dropout",
         ),
+        ({"rewardModel": {"uri": "s3://models/judge"}}, "rewardModel scores what the model writes"),
+        ({"grpo": GRPO}, "the block grpo belongs to method GRPO"),
+        ({"method": "GRPO"}, "method GRPO needs the block grpo"),
+        ({"method": "GRPO", "grpo": {"maxNewTokens": 8}}, "nothing scores the answers"),
+        (
+            {
+                "method": "GRPO",
+                "grpo": {**GRPO, "maxNewTokens": 16},
+                "training": {"sequenceLength": 16},
+            },
+            "it must be greater than grpo.maxNewTokens",
+        ),
+        (
+            {"method": "GRPO", "grpo": {**GRPO, "rewardFunctions": [{"type": "Regex"}]}},
+            "type Regex needs a pattern",
+        ),
+        (
+            {"method": "GRPO", "grpo": GRPO, "data": {"train": [{**ROWS, "format": "Messages"}]}},
+            "method GRPO trains on rows of the format Prompt",
+        ),
     ],
 )
 def test_a_wrong_field_is_refused_with_a_sentence(
@@ -123,6 +144,12 @@ def test_a_wrong_field_is_refused_with_a_sentence(
         {"data": {"train": [{**ROWS, "weight": "2"}, ROWS], "mixing": "Interleave"}},
         {"method": "CPT", "cpt": {"replay": [REPLAY, {**REPLAY, "share": "0.45"}]}},
         {"method": "DPO", "data": {"train": [{**ROWS, "format": "Preference"}]}},
+        {"method": "GRPO", "grpo": GRPO, "data": {"train": [{**ROWS, "format": "Prompt"}]}},
+        {
+            "method": "GRPO",
+            "grpo": {"maxNewTokens": 8},
+            "rewardModel": {"uri": "s3://models/judge"},
+        },
         {"training": {"lossOn": "LastTurn"}},
         {"training": TRL, "adapter": {"dropout": "0.1"}},
         {"method": "DPO", "training": TRL, "dpo": {"loss": "Hinge", "labelSmoothing": "0.0"}},

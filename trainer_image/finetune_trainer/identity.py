@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune_api.hashing import canonical_digest, recipe_hash
-from finetune_api.spec import Adapter, FineTuneJobSpec, LossOn
+from finetune_api.spec import ONLINE, Adapter, FineTuneJobSpec, LossOn, answer_room
 
 from finetune_trainer.data.corpus import LocalSource
 from finetune_trainer.data.making import LocalSources
+from finetune_trainer.data.rendering import needs_answer
 from finetune_trainer.model_check import CheckedModel
 from finetune_trainer.prepared import PREPARED_VERSION
 from finetune_trainer.version import TRAINER_VERSION
@@ -22,12 +23,13 @@ def data_digest(
     """Equal exactly when the same rows become the same tokens in the same units and splits.
 
     Over the method, the content of the sources and how they are read, the tokenizer, the chat
-    template, what is learnt of a row, the length limit, what decides the split, the checks, and
-    the version of this code. Addresses are no part of it, nor are weights and shares: how much of
-    each source an epoch reads is decided when it is read.
+    template, what is learnt of a row, the length limit, what decides the split, the checks, whether
+    prompts need right answers, and the version of this code. Addresses are no part of it, nor are
+    weights and shares: how much of each source an epoch reads is decided when it is read.
     """
     return canonical_digest(
-        {
+        _online_part(spec)
+        | {
             "version": PREPARED_VERSION,
             "method": spec.method.value,
             "train": [_read_as(local) for local in sources.train],
@@ -42,6 +44,14 @@ def data_digest(
             "checks": spec.data.checks.to_wire(),
         }
     )
+
+
+def _online_part(spec: FineTuneJobSpec) -> dict[str, Any]:
+    """What decides over prompts that the model answers itself, beside what decides over all rows;
+    nothing for other methods, whose hashes stay what they were."""
+    if spec.method not in ONLINE:
+        return {}
+    return {"answerRoom": answer_room(spec), "needsAnswer": needs_answer(spec)}
 
 
 def recipe_digest(

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 
 from finetune_trainer.adapter_check import check_head_is_bare, settle_adapter, shown
 from finetune_trainer.data.corpus import CorpusReader, LocalSource, Say
+from finetune_trainer.data.findings import LengthLimit
 from finetune_trainer.data.making import LocalSources, Splits, counted, read_splits
 from finetune_trainer.data.rendering import Rendering
 from finetune_trainer.data.report import REPORT_FILE, DataReport, accepted_report, refused_report
@@ -254,13 +255,13 @@ def _make(
     run: RunFile, layout: JobLayout, inputs: _Inputs, folder: Path, store: Store, say: Say
 ) -> PreparedMetadata:
     """Read the rows, make the tokens, upload them and the report."""
-    reader = CorpusReader(inputs.rendering, run.spec.training.sequence_length, say)
+    reader = CorpusReader(inputs.rendering, LengthLimit.of(run.spec), say)
     splits = _read(run.spec, layout, inputs, reader, store)
     splits.check_pairs(run.spec)
     partners = splits.partners(run.spec)
     train, evaluation = splits.train, splits.evaluation
     sources = counted(reader.sources, train)
-    report = accepted_report(reader.findings, sources, train, evaluation, inputs.rendering)
+    report = accepted_report(reader.findings, sources, splits, inputs.rendering)
     _write_report(store, report, f"{inputs.status.uri}/{REPORT_FILE}")
     metadata = PreparedMetadata(
         unit=inputs.rendering.unit,
@@ -282,7 +283,9 @@ def _make(
     )
     units = metadata.unit.plural
     say(f"{train.units} training {units}, {evaluation.units} held out, {len(train.tokens)} tokens")
-    metadata = write_prepared(folder / "prepared", train, evaluation, metadata, partners)
+    metadata = write_prepared(
+        folder / "prepared", train, evaluation, metadata, partners, splits.answers
+    )
     upload_prepared(store, folder / "prepared", inputs.status.uri)
     return metadata
 
@@ -295,7 +298,7 @@ def _read(
         splits = read_splits(reader, inputs.sources, spec, inputs.rendering.unit)
     except UserError as error:
         raise _refuse(reader, inputs, error, store, layout) from error
-    problem = reader.findings.problem(spec.data.checks, spec.training.sequence_length)
+    problem = reader.findings.problem(spec.data.checks)
     if problem is None and not (splits.train.unit_sources < len(spec.data.train)).any():
         problem = UserError(
             Reason.INVALID_DATA, "no training row is left", where=spec.data.train[0].uri

@@ -3,6 +3,7 @@
     prepared/HASH/train.safetensors        one split, the arrays of `PreparedSplit`
     prepared/HASH/evaluation.safetensors   the other; it may hold no rows
     prepared/HASH/*-partners.safetensors   KTO: a partner row for each row of both
+    prepared/HASH/*-answers.safetensors    GRPO: the right answers, where rows have some
     prepared/HASH/report.json              the data report, for people
     prepared/HASH/prepared.json            `PreparedMetadata`, written last: it commits the rest
 
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from pydantic import Field, ValidationError
 from safetensors.numpy import save_file
 
 from finetune_trainer.storage import Store
+from finetune_trainer.texts import Texts
 
 PREPARED_VERSION = 3
 """Of the format and of the code that makes tokens from rows; part of the data hash."""
@@ -35,6 +37,7 @@ METADATA_FILE = "prepared.json"
 TRAIN_FILE = "train.safetensors"
 EVALUATION_FILE = "evaluation.safetensors"
 PARTNER_FILES = ("train-partners.safetensors", "evaluation-partners.safetensors")
+ANSWER_FILES = ("train-answers.safetensors", "evaluation-answers.safetensors")
 MAX_SAMPLES = 20
 
 Int32 = npt.NDArray[np.int32]
@@ -48,10 +51,12 @@ class PreparedSplit:
 
     A row is what attention and positions stay within. A unit is what globalBatchSize counts and
     what is never torn apart: a row (SFT), a pair of rows, chosen and rejected (DPO), answers from
-    the best to the worst (Reward), or the pieces of documents that fill a block (CPT).
+    the best to the worst (Reward), a prompt (GRPO), or the pieces of documents that fill a block
+    (CPT).
 
     A span is a half-open range of token positions inside its row. Label tokens are those
-    inside spans: the model learns to predict them from the tokens before them.
+    inside spans: the model learns to predict them from the tokens before them. Prompts (GRPO) have
+    none.
     """
 
     tokens: Int32
@@ -166,7 +171,7 @@ class SampleRow(ApiModel):
     """The same as the model reads it, ready for generation; tokenise it with
     add_special_tokens=False."""
     answer_reference: str
-    """The answer in the data."""
+    """The answer in the data; empty for a prompt without one."""
 
 
 class FileInfo(ApiModel):
@@ -206,6 +211,8 @@ class PreparedMetadata(ApiModel):
 
 Splits = tuple[PreparedSplit, PreparedSplit]
 """(to train on, held out)."""
+Answers = tuple[Texts, Texts]
+"""(of the rows to train on, of those held out)."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +225,8 @@ class Prepared:
     metadata: PreparedMetadata
     partners: Splits | None = None
     """KTO: of each unit of both splits the partner row; see `data.partners`."""
+    answers: Answers | None = None
+    """GRPO: the right answer of each row of both splits; None where no row has one."""
 
 
 def write_prepared(
@@ -226,15 +235,18 @@ def write_prepared(
     evaluation: PreparedSplit,
     metadata: PreparedMetadata,
     partners: Splits | None = None,
+    answers: Answers | None = None,
 ) -> PreparedMetadata:
     """Write the files into `folder`; returns `metadata` with sizes and digests."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
-    splits = {TRAIN_FILE: train, EVALUATION_FILE: evaluation}
+    written: dict[str, PreparedSplit | Texts] = {TRAIN_FILE: train, EVALUATION_FILE: evaluation}
     if partners is not None:
-        splits |= dict(zip(PARTNER_FILES, partners, strict=True))
-    for name, split in splits.items():
-        arrays = {field.name: getattr(split, field.name) for field in fields(split)}
+        written |= zip(PARTNER_FILES, partners, strict=True)
+    if answers is not None:
+        written |= zip(ANSWER_FILES, answers, strict=True)
+    for name, content in written.items():
+        arrays = {field.name: getattr(content, field.name) for field in fields(content)}
         save_file(arrays, folder / name)
         files[name] = _file_info(folder / name)
     complete = metadata.model_copy(update={"files": files})
@@ -276,12 +288,12 @@ def read_prepared(folder: Path) -> Prepared:
     for name, info in metadata.files.items():
         if _file_info(folder / name) != info:
             raise _damaged(str(folder / name))
-    train, evaluation, *partners = (
-        _read_split(folder / name)
-        for name in (TRAIN_FILE, EVALUATION_FILE, *PARTNER_FILES)
-        if name in metadata.files
+    train, evaluation = (
+        _read(PreparedSplit, folder / name) for name in (TRAIN_FILE, EVALUATION_FILE)
     )
-    return Prepared(train, evaluation, metadata, (partners[0], partners[1]) if partners else None)
+    partners = _read_both(PreparedSplit, folder, PARTNER_FILES, metadata)
+    answers = _read_both(Texts, folder, ANSWER_FILES, metadata)
+    return Prepared(train, evaluation, metadata, partners, answers)
 
 
 def parse_metadata(text: bytes, where: str) -> PreparedMetadata:
@@ -295,15 +307,28 @@ def parse_metadata(text: bytes, where: str) -> PreparedMetadata:
     return metadata
 
 
-def _read_split(path: Path) -> PreparedSplit:
+_Arrays = TypeVar("_Arrays", PreparedSplit, Texts)
+
+
+def _read_both(
+    kind: type[_Arrays], folder: Path, names: tuple[str, str], metadata: PreparedMetadata
+) -> tuple[_Arrays, _Arrays] | None:
+    """What files that not every method has hold of both splits."""
+    if not metadata.files.keys() >= set(names):
+        return None
+    train, evaluation = (_read(kind, folder / name) for name in names)
+    return train, evaluation
+
+
+def _read(kind: type[_Arrays], path: Path) -> _Arrays:
     arrays = _map_safetensors(path)
     try:
-        return PreparedSplit(**{field.name: arrays[field.name] for field in fields(PreparedSplit)})
+        return kind(**{field.name: arrays[field.name] for field in fields(kind)})
     except KeyError as error:
         raise _damaged(str(path)) from error
 
 
-_TYPES: Mapping[str, npt.DTypeLike] = {"I32": "<i4", "I64": "<i8", "F32": "<f4"}
+_TYPES: Mapping[str, npt.DTypeLike] = {"I32": "<i4", "I64": "<i8", "F32": "<f4", "U8": "u1"}
 
 
 def _map_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -17,7 +17,7 @@ from finetune_api.spec.data import (
     RowFormat,
     RowSource,
 )
-from finetune_api.spec.job import MUTABLE_FIELDS, Evaluation, FineTuneJobSpec
+from finetune_api.spec.job import MUTABLE_FIELDS, Evaluation, FineTuneJobSpec, answer_room
 from finetune_api.spec.method import ONLINE, RANKED, Method
 from finetune_api.spec.methods import (
     MAX_REPLAY_SHARE,
@@ -128,5 +128,6 @@ __all__ = [
     "TrainingEngine",
     "Uri",
     "Workers",
+    "answer_room",
     "hub_name",
 ]

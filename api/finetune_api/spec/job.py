@@ -211,5 +211,12 @@ class FineTuneJobSpec(ApiModel):
     """Seconds after the end until the job's pods and other children are deleted."""
 
 
+def answer_room(spec: FineTuneJobSpec) -> int:
+    """Tokens of training.sequenceLength that are kept for the answer which the model writes itself;
+    0 where rows hold the answers."""
+    block = spec.ppo or spec.grpo
+    return block.max_new_tokens if block is not None else 0
+
+
 MUTABLE_FIELDS = frozenset({"suspend", "ttl_seconds_after_finished"})
 """Fields of the spec that may change after creation."""

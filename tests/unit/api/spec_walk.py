@@ -31,7 +31,9 @@ def leaves(model: type[ApiModel], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
         if nested is not None:
             yield from leaves(nested, (*path, wire))
         else:
-            yield Leaf((*path, wire), RECIPE in info.metadata, two_values(schema[wire]))
+            place = (*path, wire)
+            values = VALUES.get(place) or two_values(schema[wire])
+            yield Leaf(place, RECIPE in info.metadata, values)
 
 
 def model_in(annotation: Any) -> type[ApiModel] | None:
@@ -63,11 +65,21 @@ def two_values(schema: dict[str, Any]) -> tuple[Any, Any]:
     return "a", "b"
 
 
+VALUES: dict[tuple[str, ...], tuple[Any, Any]] = {
+    ("method",): ("SFT", "DPO"),
+    ("grpo", "rewardFunctions", "type"): ("ExactAnswer", "JsonValid"),
+}
+"""Of fields whose first or last value needs another field."""
+ONLINE: dict[str, Any] = {
+    "method": "GRPO",
+    "grpo": {"maxNewTokens": 8, "rewardFunctions": [{"type": "JsonValid"}]},
+}
+"""The least that a job says whose model answers itself."""
 NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("data", "train", "weight"): {"data": {"mixing": "Interleave"}},
     ("data", "mixingStop"): {"data": {"mixing": "Interleave"}},
-    ("data", "train", "format"): {"method": "Reward"},
-    ("data", "evaluation", "format"): {"method": "Reward"},
+    ("data", "train", "format"): ONLINE,
+    ("data", "evaluation", "format"): ONLINE,
     ("cpt",): {"method": "CPT"},
     ("dpo",): {"method": "DPO"},
     ("kto",): {"method": "KTO"},
@@ -76,6 +88,10 @@ NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("reward", "margin"): {
         "data": {"train": [{"uri": "s3://data/support.jsonl", "format": "Ranking"}]}
     },
+    ("rewardModel",): ONLINE,
+    ("grpo",): ONLINE,
+    ("grpo", "rewardFunctions", "pattern"): {"grpo": {"rewardFunctions": [{"type": "Regex"}]}},
+    ("grpo", "rewardFunctions", "maxTokens"): {"grpo": {"rewardFunctions": [{"type": "Length"}]}},
     ("training", "engine"): {"training": {"packing": False}},
     ("training", "earlyStopping"): {"training": {"evalEverySteps": 1}},
     ("checkpoints", "best"): {"training": {"evalEverySteps": 1}, "method": "DPO"},

@@ -9,13 +9,20 @@ from finetune_api.spec import FORMATS_OF, Method, RowFormat
 from finetune_api.validate import Target, examine, unused_locally, validate
 from finetune_api.yamlfile import load_documents
 
-from tests.unit.api.jobs import document, job
+from tests.unit.api.jobs import Document, document, job
+from tests.unit.api.spec_walk import ONLINE
 
 
 def problems(made: object, target: Target = Target.CLUSTER) -> list[str]:
     found, listed = examine(made, target)
     assert (found is None) == bool(listed)
     return [str(problem) for problem in listed]
+
+
+def of_method(method: Method, **spec: Any) -> Document:
+    """The smallest job of a method, with these blocks of its spec replaced."""
+    needed = ONLINE if method is Method.GRPO else {}
+    return document(**{**needed, "method": method.value, **spec})
 
 
 def test_the_smallest_job_is_valid() -> None:
@@ -72,7 +79,7 @@ def test_the_smallest_job_is_valid() -> None:
         ),
         (
             {"method": "Magic"},
-            "spec.method: Input should be 'CPT', 'SFT', 'Reward', 'DPO', 'KTO' or 'ORPO'",
+            "spec.method: Input should be 'CPT', 'SFT', 'Reward', 'DPO', 'KTO', 'ORPO' or 'GRPO'",
         ),
         (
             {"podTemplate": {"env": [{"name": "FINETUNE_WORK_DIR", "value": "/x"}]}},
@@ -144,6 +151,90 @@ def test_data_that_the_method_would_not_use_is_refused(spec: dict[str, Any], tol
     assert problems(document(**spec)) == [told]
 
 
+LENGTH = {"type": "Length", "maxTokens": 8}
+
+
+def scored_by(*functions: dict[str, Any]) -> dict[str, Any]:
+    """A job of method GRPO with reward functions."""
+    return {"method": "GRPO", "grpo": {"maxNewTokens": 8, "rewardFunctions": list(functions)}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (
+            {"rewardModel": {"uri": "s3://models/judge"}},
+            "spec: rewardModel scores what the model writes in method GRPO: remove it",
+        ),
+        (
+            {"method": "GRPO", "rewardModel": {"uri": "s3://models/judge"}},
+            "spec: method GRPO needs the block grpo: write grpo.maxNewTokens, the longest answer",
+        ),
+        (
+            {"method": "GRPO", "grpo": {"maxNewTokens": 8}},
+            "spec: nothing scores the answers: name a rewardModel, or grpo.rewardFunctions",
+        ),
+        (
+            {
+                **ONLINE,
+                "training": {"sequenceLength": 16},
+                "grpo": {**ONLINE["grpo"], "maxNewTokens": 16},
+            },
+            "spec: training.sequenceLength holds a prompt and its answer: it must be greater than "
+            "grpo.maxNewTokens",
+        ),
+        (
+            {**ONLINE, "rewardModel": {"uri": "file:///models/judge"}},
+            "spec.rewardModel: file:// works only in local runs (`finetune run`); on a cluster "
+            "write s3://BUCKET/KEY or hf://ORG/NAME@REVISION",
+        ),
+        (
+            scored_by({"type": "Regex"}),
+            "spec.grpo.rewardFunctions[0]: type Regex needs a pattern",
+        ),
+        (
+            scored_by({**LENGTH, "pattern": "a"}),
+            "spec.grpo.rewardFunctions[0]: pattern belongs to the types Regex and ExactAnswer: "
+            "remove it",
+        ),
+        *(
+            (
+                scored_by({"type": "JsonValid"}, function),
+                "spec.grpo.rewardFunctions[1]: type Length needs maxTokens, and no other type has "
+                "it",
+            )
+            for function in ({"type": "Length"}, {"type": "ExactAnswer", "maxTokens": 8})
+        ),
+        (
+            scored_by(LENGTH, {"type": "Regex", "pattern": "a("}),
+            "spec.grpo.rewardFunctions[1].pattern: is no regular expression of Python's: missing "
+            "), unterminated subpattern at position 1",
+        ),
+        (
+            scored_by({"type": "ExactAnswer", "pattern": "answer: .*"}),
+            "spec.grpo.rewardFunctions[0].pattern: has no group: put brackets around the part "
+            "that is the answer",
+        ),
+    ],
+)
+def test_answers_that_nothing_could_score_are_refused(spec: dict[str, Any], told: str) -> None:
+    assert problems(document(**spec)) == [told]
+
+
+def test_answers_are_scored_by_rules_by_a_model_or_by_both() -> None:
+    judge = {"rewardModel": {"uri": "s3://models/judge"}}
+    rules = scored_by(
+        LENGTH,
+        {"type": "Regex", "pattern": "^yes"},
+        {"type": "ExactAnswer", "weight": "2"},
+        {"type": "ExactAnswer", "pattern": "answer: (.*)"},
+    )
+
+    assert problems(document(**rules)) == []
+    assert problems(document(**rules, **judge)) == []
+    assert problems(document(method="GRPO", grpo={"maxNewTokens": 8}, **judge)) == []
+
+
 TRL: dict[str, Any] = {"engine": "TRL", "packing": False}
 TO: dict[str, Any] = {"uri": "s3://artifacts/team-a"}
 
@@ -152,8 +243,8 @@ TO: dict[str, Any] = {"uri": "s3://artifacts/team-a"}
     ("spec", "told"),
     [
         *(
-            ({"method": method}, "trains SFT, Reward, DPO, KTO only: write Native")
-            for method in ("CPT", "ORPO")
+            (spec, "trains SFT, Reward, DPO, KTO only: write Native")
+            for spec in ({"method": "CPT"}, {"method": "ORPO"}, ONLINE)
         ),
         (
             {"training": {"engine": "TRL"}},
@@ -240,7 +331,7 @@ def test_sources_are_mixed_by_weights_and_replayed_by_shares() -> None:
 @pytest.mark.parametrize("form", [form for form in RowFormat if form is not RowFormat.AUTO])
 def test_every_format_is_taken_by_its_methods_and_no_others(form: RowFormat) -> None:
     data = {"train": [{**ROWS, "format": form.value}]}
-    taken = [m for m in Method if problems(document(method=m.value, data=data)) == []]
+    taken = [m for m in Method if problems(of_method(m, data=data)) == []]
     assert taken == [m for m, formats in FORMATS_OF.items() if form in formats]
     assert taken
 

@@ -16,6 +16,7 @@ OPTIONAL_FIELDS: Mapping[RowFormat, tuple[str, ...]] = {
     RowFormat.PREFERENCE: ("system", "tools"),
     RowFormat.FEEDBACK: ("system", "tools"),
     RowFormat.RANKING: ("system", "tools"),
+    RowFormat.PROMPT: ("answer", "system", "tools"),
 }
 """What rows of a format may have beside the fields that tell it."""
 
@@ -122,8 +123,11 @@ CANDIDATES: Sequence[Candidate] = (
         for name in ("responses", "completions")
     ),
     Candidate(RowFormat.TEXT, "documents", (("text", "text"),)),
+    Candidate(RowFormat.PROMPT, "prompts", (("prompt", "prompt"),)),
+    Candidate(RowFormat.PROMPT, "messages", (("messages", "messages"),)),
+    Candidate(RowFormat.PROMPT, "ShareGPT", (("messages", "conversations"),)),
 )
-"""Among equal ones, the first."""
+"""Among equal ones, the first: prompts come last, since rows of most formats begin with one."""
 
 FIELD_NAMES = tuple(
     dict.fromkeys(
@@ -150,6 +154,9 @@ IN_WORDS: Mapping[RowFormat, str] = {
     RowFormat.FEEDBACK: (
         "Feedback (columns prompt, completion and label, or messages and label; the label is true "
         "for a desirable answer)"
+    ),
+    RowFormat.PROMPT: (
+        "Prompt (a column prompt, or messages or conversations that end with a turn of the user)"
     ),
 }
 """Formats for people who look for one."""

@@ -78,6 +78,14 @@ class Chat:
         learnt = [span for turn, span in pairs if turn not in conversation.unweighted]
         return Rendered(text, learnt[-1:] if loss_on is LossOn.LAST_TURN else learnt)
 
+    def render_open(self, conversation: Conversation) -> Rendered:
+        """Text of `conversation` as the model reads it when it is to answer; nothing is learnt.
+        Raises InvalidRow."""
+        _check_support(conversation, self.template_for(conversation.tools))
+        text = self.render_prompt(conversation.messages, conversation.tools)
+        _check_content(conversation, text)
+        return Rendered(text, [])
+
     def render_prompt(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
         """`messages` as the model reads them when it is to answer. Raises InvalidRow."""
         return self._apply(messages, tools, prompt=True)[0]

@@ -13,7 +13,7 @@ from finetune_api.spec import RowSource
 from finetune_api.units import Unit
 
 from finetune_trainer.data.faults import InvalidRow
-from finetune_trainer.data.findings import Findings
+from finetune_trainer.data.findings import Findings, LengthLimit
 from finetune_trainer.data.rendering import Example, Ready, Rendering, check_unit
 from finetune_trainer.data.rows import ParsedRow, read_rows
 from finetune_trainer.data.shapes import ROWS_LOOKED_AT, Shape, detect
@@ -44,13 +44,11 @@ class LocalSource:
 class CorpusReader:
     """Reads sources into tables; findings gather over all of them."""
 
-    def __init__(self, rendering: Rendering, sequence_length: int, say: Say) -> None:
-        self.findings = Findings()
+    def __init__(self, rendering: Rendering, limit: LengthLimit, say: Say) -> None:
+        self.findings = Findings(limit)
         self.sources: list[SourceInfo] = []
         self.shapes: list[Shape] = []
         self._rendering = rendering
-        # Documents are cut into blocks, however long they are.
-        self._limit = None if rendering.unit is Unit.BLOCK else sequence_length
         self._say = say
         self._started = self._spoken = time.monotonic()
         self._tokens = 0
@@ -101,20 +99,30 @@ class CorpusReader:
                 continue
             rows = list(itertools.islice(encoded, len(read.texts)))
             if self._is_kept(uri, number, rows):
-                table.add(rows, file=index, row=number, group=read.group, values=read.values)
+                table.add(
+                    rows,
+                    file=index,
+                    row=number,
+                    group=read.group,
+                    values=read.values,
+                    answer=read.answer,
+                )
 
     def _is_kept(self, uri: str, number: int, rows: Sequence[TokenRow]) -> bool:
         """Whether a unit goes on; otherwise the findings say why not."""
         longest = max(len(tokens) for tokens, _ in rows)
         self._tokens += sum(len(tokens) for tokens, _ in rows)
         self.findings.longest = max(self.findings.longest, longest)
+        unit = self._rendering.unit
         try:
-            check_unit(rows)
+            if unit is not Unit.PROMPT:  # what is learnt there is what the model writes
+                check_unit(rows)
         except InvalidRow as fault:
             self.findings.add_invalid(uri, number, fault)
             return False
-        if self._limit is not None and longest > self._limit:
-            self.findings.add_too_long(uri, number, longest, self._limit)
+        # Documents are cut into blocks, however long they are.
+        if unit is not Unit.BLOCK and longest > self.findings.limit.tokens:
+            self.findings.add_too_long(uri, number, longest)
             return False
         return True
 
@@ -128,7 +136,13 @@ class CorpusReader:
             raise UserError(Reason.INVALID_DATA, "holds no rows", where=source.uri)
         if not objects:
             raise _unreadable(source, head)
-        return detect(source, objects, self._rendering.method), itertools.chain(head, rows)
+        shape = detect(
+            source,
+            objects,
+            self._rendering.method,
+            needs_answer=self._rendering.needs_answer,
+        )
+        return shape, itertools.chain(head, rows)
 
     def _report_progress(self) -> None:
         now = time.monotonic()

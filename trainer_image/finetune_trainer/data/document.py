@@ -4,9 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetune_api.errors import UserError
-from finetune_api.reasons import Reason
-
 from finetune_trainer.data.conversation import text_of
 from finetune_trainer.data.row_template import RowTemplate
 from finetune_trainer.data.spans import Span
@@ -39,16 +36,9 @@ class TextColumns:
 class DocumentEncoder:
     """Documents to tokens; each ends with the end-of-sequence token."""
 
-    def __init__(self, tokenizer: Any, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
         """Raises UserError ModelInvalid for a tokenizer that cannot end a document."""
-        if tokenizer.eos_token_id is None:
-            raise UserError(
-                Reason.MODEL_INVALID,
-                "the tokenizer has no end-of-sequence token (eos_token), with which documents end; "
-                "name one in tokenizer_config.json",
-                where="tokenizer",
-            )
-        self._eos = int(tokenizer.eos_token_id)
+        self._eos = vocabulary.eos_of("documents")
         self._vocabulary = vocabulary
 
     def encode(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import DataChecks
+from finetune_api.spec import DataChecks, FineTuneJobSpec, answer_room
 from finetune_api.status import RowError
 
 from finetune_trainer.data.faults import InvalidRow
@@ -14,10 +14,44 @@ from finetune_trainer.data.faults import InvalidRow
 MAX_ERRORS_KEPT = 20
 
 
+@dataclass(frozen=True)
+class LengthLimit:
+    """How long a row may be."""
+
+    sequence_length: int
+    """training.sequenceLength."""
+    answer_room: int = 0
+    """Tokens of it that the model's own answer takes."""
+    block: str = ""
+    """Block of the spec that says so."""
+
+    @classmethod
+    def of(cls, spec: FineTuneJobSpec) -> "LengthLimit":
+        """That of a job."""
+        return cls(spec.training.sequence_length, answer_room(spec), spec.method.lower())
+
+    @property
+    def tokens(self) -> int:
+        """Of a row, at most."""
+        return self.sequence_length - self.answer_room
+
+    def exceeded_by(self, tokens: int) -> str:
+        """What is wrong with a row of `tokens` tokens."""
+        text = f"{tokens} tokens; training.sequenceLength is {self.sequence_length}"
+        kept = f", of which {self.block}.maxNewTokens keeps {self.answer_room} for the answer"
+        return text + kept if self.answer_room else text
+
+    def __str__(self) -> str:
+        text = f"training.sequenceLength {self.sequence_length}"
+        less = f" less {self.block}.maxNewTokens {self.answer_room}"
+        return text + less if self.answer_room else text
+
+
 @dataclass
 class Findings:
     """Counts over all sources; only the first rows at fault are kept."""
 
+    limit: LengthLimit
     rows: int = 0
     """Rows read, bad ones included."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -25,7 +59,7 @@ class Findings:
     errors: list[RowError] = field(default_factory=list)
     """The first invalid rows."""
     too_long: int = 0
-    """Rows longer than training.sequenceLength."""
+    """Rows longer than `limit`."""
     too_long_rows: list[RowError] = field(default_factory=list)
     """The first of them."""
     longest: int = 0
@@ -47,12 +81,12 @@ class Findings:
             error = RowError(file=uri, row=row, field=fault.field, message=fault.message)
             self.errors.append(error)
 
-    def add_too_long(self, uri: str, row: int, tokens: int, limit: int) -> None:
-        """Count a row of `tokens` tokens where `limit` are allowed."""
+    def add_too_long(self, uri: str, row: int, tokens: int) -> None:
+        """Count a row of `tokens` tokens, which are more than `limit` allows."""
         self.too_long += 1
         if len(self.too_long_rows) < MAX_ERRORS_KEPT:
-            message = f"{tokens} tokens; training.sequenceLength is {limit}"
-            self.too_long_rows.append(RowError(file=uri, row=row, message=message))
+            error = RowError(file=uri, row=row, message=self.limit.exceeded_by(tokens))
+            self.too_long_rows.append(error)
 
     def add_special_text(self, uri: str, row: int) -> None:
         """Count a row whose text spells a special token."""
@@ -60,13 +94,13 @@ class Findings:
         if len(self.special_rows) < MAX_ERRORS_KEPT:
             self.special_rows.append(f"{uri}:{row}")
 
-    def problem(self, checks: DataChecks, sequence_length: int) -> UserError | None:
+    def problem(self, checks: DataChecks) -> UserError | None:
         """The error to end with when more rows are bad than `checks` allows."""
         if self.invalid > checks.max_invalid_rows:
             return self._invalid_problem(checks.max_invalid_rows)
         read = self.rows - self.invalid
         if read and Decimal(self.too_long) > Decimal(checks.max_too_long_share) * read:
-            return self._length_problem(checks.max_too_long_share, read, sequence_length)
+            return self._length_problem(checks.max_too_long_share, read)
         return None
 
     def first_errors(self, problem: UserError | None) -> list[RowError] | None:
@@ -85,11 +119,11 @@ class Findings:
             where=f"{first.file}:{first.row}",
         )
 
-    def _length_problem(self, share: str, read: int, limit: int) -> UserError:
+    def _length_problem(self, share: str, read: int) -> UserError:
         first = self.too_long_rows[0]
         return UserError(
             Reason.INVALID_DATA,
-            f"{self.too_long} of {read} rows are longer than training.sequenceLength {limit}; "
+            f"{self.too_long} of {read} rows are longer than {self.limit}; "
             f"the longest has {self.longest} tokens and the share {share} is allowed "
             "(data.checks.maxTooLongShare). Raise the length, shorten the rows or allow more",
             where=f"{first.file}:{first.row}",

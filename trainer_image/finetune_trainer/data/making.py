@@ -13,8 +13,8 @@ from finetune_trainer.data.blocks import cut_into_blocks
 from finetune_trainer.data.corpus import CorpusReader, LocalSource
 from finetune_trainer.data.partners import partners_of
 from finetune_trainer.data.split import choose_held_out, held_out_target
-from finetune_trainer.data.table import select_units
-from finetune_trainer.prepared import PreparedSplit, SourceInfo
+from finetune_trainer.data.table import UnitTable, select_units
+from finetune_trainer.prepared import Answers, PreparedSplit, SourceInfo
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,13 @@ class LocalSources:
 
 @dataclass(frozen=True)
 class Splits:
-    """Rows, pairs or blocks."""
+    """Rows, pairs, prompts or blocks."""
 
     train: PreparedSplit
     evaluation: PreparedSplit
     """Held out; may be empty."""
+    answers: Answers | None = None
+    """The right answers to the prompts of both; None where no row has one."""
 
     def check_pairs(self, spec: FineTuneJobSpec) -> None:
         """Raise UserError InvalidData for rankings where pairs alone are trained on."""
@@ -80,25 +82,37 @@ def read_splits(
     Documents are held out whole, before they are cut, and never those of replay. Raises UserError
     for a source that cannot be read at all.
     """
-    train = reader.read([*sources.train, *sources.replay]).to_split()
+    table = reader.read([*sources.train, *sources.replay])
     if sources.evaluation:
-        splits = Splits(train, reader.read(sources.evaluation).to_split())
+        given = reader.read(sources.evaluation)
+        answers = table.answers(), given.answers()
+        splits = Splits(table.to_split(), given.to_split(), _unless_empty(answers))
     else:
-        splits = _hold_out(train, len(sources.train), spec)
+        splits = _hold_out(table, len(sources.train), spec)
     if unit is not Unit.BLOCK:
         return splits
     length = spec.training.sequence_length
     return Splits(cut_into_blocks(splits.train, length), cut_into_blocks(splits.evaluation, length))
 
 
-def _hold_out(split: PreparedSplit, sources: int, spec: FineTuneJobSpec) -> Splits:
+def _hold_out(table: UnitTable, sources: int, spec: FineTuneJobSpec) -> Splits:
     """Take some units of the first `sources` sources away."""
+    split, answers = table.to_split(), table.answers()
     candidates = split.unit_sources < sources
     groups = split.group_ids[split.unit_offsets[:-1]][candidates]
     target = held_out_target(len(groups), spec.data.evaluation_fraction)
     held_out = np.zeros(split.units, np.bool_)
     held_out[candidates] = choose_held_out(groups, target, spec.training.seed)
-    return Splits(select_units(split, np.logical_not(held_out)), select_units(split, held_out))
+    kept = np.logical_not(held_out)
+    return Splits(
+        select_units(split, kept),
+        select_units(split, held_out),
+        _unless_empty((answers.select(kept), answers.select(held_out))),
+    )
+
+
+def _unless_empty(answers: Answers) -> Answers | None:
+    return answers if any(len(texts.content) for texts in answers) else None
 
 
 def counted(sources: Sequence[SourceInfo], train: PreparedSplit) -> list[SourceInfo]:

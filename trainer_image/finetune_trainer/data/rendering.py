@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune_api.spec import FineTuneJobSpec, LossOn, Method
+from finetune_api.spec import ONLINE, FineTuneJobSpec, LossOn, Method, RewardFunctionType
 from finetune_api.units import UNIT_OF, Unit
 
 from finetune_trainer.data.chat import Chat, Rendered
@@ -15,11 +15,12 @@ from finetune_trainer.data.document import Document, DocumentEncoder
 from finetune_trainer.data.faults import Fault, InvalidRow
 from finetune_trainer.data.feedback import Feedback
 from finetune_trainer.data.preference import Preference
+from finetune_trainer.data.prompt import Prompt
 from finetune_trainer.data.ranking import Ranking
 from finetune_trainer.data.table import TokenRow
 from finetune_trainer.data.vocabulary import Vocabulary
 
-Example = Conversation | Preference | Ranking | Feedback | Document
+Example = Conversation | Preference | Ranking | Feedback | Prompt | Document
 """What rows are read as."""
 
 
@@ -35,6 +36,8 @@ class Ready:
     """Its text spells a special token."""
     values: tuple[float, ...] = ()
     """What people said of each row, where the method asks."""
+    answer: str = ""
+    """The right answer to a prompt that the model answers itself; "" where there is none."""
 
 
 class Rendering:
@@ -45,13 +48,16 @@ class Rendering:
         self.method = spec.method
         self.unit: Unit = UNIT_OF[spec.method]
         self.vocabulary = Vocabulary(tokenizer)
+        self.needs_answer = needs_answer(spec)
         self.loss_on = spec.training.loss_on or LossOn.COMPLETION
         self._documents: DocumentEncoder | None = None
         self._chat: Chat | None = None
         if spec.method is Method.CPT:
-            self._documents = DocumentEncoder(tokenizer, self.vocabulary)
+            self._documents = DocumentEncoder(self.vocabulary)
         else:
             self._chat = Chat(tokenizer, self.vocabulary)
+        if spec.method in ONLINE:
+            self.vocabulary.eos_of("the model's answers")
 
     @property
     def chat(self) -> Chat:
@@ -81,6 +87,10 @@ class Rendering:
                 return Ready((rendered,), prompt_id(example.opening()), spells)
             case Feedback(conversation, desirable):
                 return replace(self.render(conversation), values=(float(desirable),))
+            case Prompt(conversation, answer):
+                rendered = self.chat.render_open(conversation)
+                spells = self.chat.holds_special_text(conversation)
+                return Ready((rendered,), prompt_id(conversation.messages), spells, answer=answer)
             case Ranking(prompt, answers, scores):
                 found = tuple(self.chat.render(answer) for answer in answers)
                 spells = any(map(self.chat.holds_special_text, answers))
@@ -99,6 +109,12 @@ class Rendering:
         if self._documents:
             return self._documents.encode([rendered.text for rendered in texts])
         return self.chat.encode(texts)
+
+
+def needs_answer(spec: FineTuneJobSpec) -> bool:
+    """Whether rewards compare with the right answers of the rows."""
+    functions = (spec.grpo.reward_functions if spec.grpo else None) or []
+    return any(function.type is RewardFunctionType.EXACT_ANSWER for function in functions)
 
 
 def check_unit(rows: Sequence[TokenRow]) -> None:

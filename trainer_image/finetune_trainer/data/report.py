@@ -10,6 +10,7 @@ from finetune_api.units import Unit
 from pydantic import Field
 
 from finetune_trainer.data.findings import Findings
+from finetune_trainer.data.making import Splits
 from finetune_trainer.data.rendering import Rendering
 from finetune_trainer.prepared import PreparedSplit, SourceInfo
 
@@ -37,7 +38,7 @@ class ShownRow(ApiModel):
 
 
 class ShownUnit(ApiModel):
-    """A row, pair or block that training reads as one."""
+    """A row, pair, prompt or block that training reads as one."""
 
     where: str
     """ADDRESS:ROW of its first row."""
@@ -46,7 +47,9 @@ class ShownUnit(ApiModel):
     pieces: int
     """Rows of tokens in it: 1, the 2 sides of a pair, or the pieces of documents in a block."""
     rows: list[ShownRow]
-    """The row, both sides of a pair (chosen, rejected), or the first piece of a block."""
+    """The row or prompt, both sides of a pair (chosen, rejected), or the first piece of a block."""
+    answer: str | None = None
+    """The right answer to a prompt, where the rows have answers."""
 
 
 class DataReport(ApiModel):
@@ -68,7 +71,8 @@ class DataReport(ApiModel):
     invalid: dict[str, int]
     """Rows left out as invalid, by kind."""
     too_long: int
-    """Rows left out as longer than training.sequenceLength."""
+    """Rows left out as longer than training.sequenceLength, or prompts that leave no room in it for
+    an answer of maxNewTokens."""
     longest: int
     """Tokens of the longest row, side of a pair or document that was read."""
     lengths: list[LengthBin] = Field(default_factory=list)
@@ -98,11 +102,11 @@ def refused_report(
 def accepted_report(
     findings: Findings,
     sources: list[SourceInfo],
-    train: PreparedSplit,
-    evaluation: PreparedSplit,
+    splits: Splits,
     rendering: Rendering,
 ) -> DataReport:
     """The report on data that goes to training."""
+    train, evaluation = splits.train, splits.evaluation
     shown = range(min(SAMPLES_SHOWN, train.units))
     return DataReport(
         unit=rendering.unit,
@@ -118,7 +122,7 @@ def accepted_report(
         lengths=length_histogram(train),
         first_errors=findings.errors or None,
         warnings=_warnings(findings, train, evaluation, rendering),
-        samples=[_shown(train, unit, sources, rendering) for unit in shown],
+        samples=[_shown(splits, unit, sources, rendering) for unit in shown],
     )
 
 
@@ -163,6 +167,8 @@ def _shared(train: PreparedSplit, evaluation: PreparedSplit, unit: Unit) -> list
         return [text] if documents else []
     groups = train.group_ids[train.unit_offsets[:-1]]
     shared = int(np.isin(groups, evaluation.group_ids).sum())
+    if unit is Unit.PROMPT:
+        return [f"{shared} training prompts are also evaluation prompts"] if shared else []
     text = f"{shared} training {unit.plural} have the prompt of an evaluation {unit.value.lower()}"
     return [text] if shared else []
 
@@ -170,15 +176,14 @@ def _shared(train: PreparedSplit, evaluation: PreparedSplit, unit: Unit) -> list
 def _ends_with_special(split: PreparedSplit, rendering: Rendering) -> bool:
     """Whether the first answer does, where answers alone are learnt."""
     special = rendering.vocabulary.special_ids
-    if rendering.unit is Unit.BLOCK or rendering.loss_on is LossOn.ALL:
+    if rendering.unit in (Unit.BLOCK, Unit.PROMPT) or rendering.loss_on is LossOn.ALL:
         return True
     tokens, spans = split.row(0)
     return int(tokens[spans[-1, 1] - 1]) in special
 
 
-def _shown(
-    split: PreparedSplit, unit: int, sources: list[SourceInfo], rendering: Rendering
-) -> ShownUnit:
+def _shown(splits: Splits, unit: int, sources: list[SourceInfo], rendering: Rendering) -> ShownUnit:
+    split = splits.train
     first, end = (int(offset) for offset in split.unit_offsets[unit : unit + 2])
     shown = 1 if rendering.unit is Unit.BLOCK else end - first
     uri = sources[int(split.source_files[first])].uri
@@ -188,6 +193,7 @@ def _shown(
         label_tokens=int(split.label_counts[first:end].sum()),
         pieces=end - first,
         rows=[_shown_row(split, row, rendering) for row in range(first, first + shown)],
+        answer=splits.answers[0][unit] if splits.answers else None,
     )
 
 

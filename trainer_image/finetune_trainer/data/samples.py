@@ -11,6 +11,7 @@ from finetune_trainer.data.corpus import LocalSource, find_examples
 from finetune_trainer.data.document import Document
 from finetune_trainer.data.feedback import Feedback
 from finetune_trainer.data.preference import Preference
+from finetune_trainer.data.prompt import Prompt
 from finetune_trainer.data.ranking import Ranking
 from finetune_trainer.data.rendering import Example, Rendering
 from finetune_trainer.data.shapes import Shape
@@ -50,6 +51,12 @@ def _sample(example: Example, rendering: Rendering) -> SampleRow:
             return _opening(text, rendering.vocabulary)
         case Feedback(conversation, _):
             return _last_answer(conversation, rendering.chat)
+        case Prompt(conversation, answer):
+            return SampleRow(
+                prompt_messages=conversation.messages,
+                prompt_text_rendered=rendering.chat.render_open(conversation).text,
+                answer_reference=answer,
+            )
         case Ranking(_, answers, _):
             return _last_answer(answers[0], rendering.chat)
         case Preference(_, chosen, _):

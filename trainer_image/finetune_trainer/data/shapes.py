@@ -14,6 +14,7 @@ from finetune_trainer.data.feedback import FeedbackColumns
 from finetune_trainer.data.instruction import InstructionColumns
 from finetune_trainer.data.messages import MessagesColumns
 from finetune_trainer.data.preference import PreferenceColumns
+from finetune_trainer.data.prompt import PromptColumns
 from finetune_trainer.data.prompt_completion import PromptCompletionColumns
 from finetune_trainer.data.ranking import RankingColumns
 from finetune_trainer.data.row_template import RowTemplate
@@ -29,6 +30,7 @@ Reader = (
     | PreferenceColumns
     | FeedbackColumns
     | RankingColumns
+    | PromptColumns
     | TextColumns
 )
 
@@ -42,8 +44,13 @@ class Shape:
     reader: Reader
 
 
-def detect(source: RowSource, first_rows: Sequence[Row], method: Method) -> Shape:
+def detect(
+    source: RowSource, first_rows: Sequence[Row], method: Method, *, needs_answer: bool = False
+) -> Shape:
     """The shape that most of `first_rows` have, within what `method` takes and `source` asks for.
+
+    Args:
+        needs_answer: prompts without a right answer are invalid.
 
     Raises UserError InvalidData naming the columns found when none fits, and the methods that
     the rows would fit; InvalidSpec for a column map or template that no row could use.
@@ -58,7 +65,7 @@ def detect(source: RowSource, first_rows: Sequence[Row], method: Method) -> Shap
     best = _best(_candidates(source, method), first_rows)
     if best is None or _hides_judgements(best, source, first_rows):
         raise _unfit(source, first_rows, method)
-    return _shape(best, source, first_rows)
+    return _shape(best, source, first_rows, needs_answer=needs_answer)
 
 
 def _candidates(source: RowSource, method: Method) -> list[Candidate]:
@@ -92,13 +99,15 @@ def _hides_judgements(best: Candidate, source: RowSource, rows: Sequence[Row]) -
     return not asked and _best(others, rows) is not None
 
 
-def _shape(best: Candidate, source: RowSource, first_rows: Sequence[Row]) -> Shape:
+def _shape(
+    best: Candidate, source: RowSource, first_rows: Sequence[Row], *, needs_answer: bool
+) -> Shape:
     """How rows of the kind `best` are read."""
     present = {column for row in first_rows for column in row}
     _check_fields(best, source)
     optional = {
         name: _optional(name, source, present) if best.takes(name) else None
-        for name in ("system", "tools")
+        for name in ("answer", "system", "tools")
     }
     system, tools = optional["system"], optional["tools"]
     template = RowTemplate(source.template, f"{source.uri} template") if source.template else None
@@ -115,6 +124,11 @@ def _shape(best: Candidate, source: RowSource, first_rows: Sequence[Row]) -> Sha
             reader = _feedback(columns, system, tools)
         case RowFormat.RANKING:
             reader = RankingColumns(**columns, system=system, tools=tools)
+        case RowFormat.PROMPT:
+            (prompt,) = columns.values()
+            answer = optional["answer"]
+            reader = PromptColumns(prompt, answer or "answer", system, tools, needs_answer)
+            columns["answer"] = answer or ""
         case RowFormat.PREFERENCE:
             reader = PreferenceColumns(**columns, system=system, tools=tools)
         case _:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from finetune_trainer.data.spans import Span
 from finetune_trainer.prepared import Int32, Int64, PreparedSplit
+from finetune_trainer.texts import Texts
 
 TokenRow = tuple[list[int], list[Span]]
 """(token ids, label spans)."""
@@ -27,6 +28,8 @@ class UnitTable:
         self._groups = array("q")
         self._row_counts = array("q")
         self._values = array("f")
+        self._answers = bytearray()
+        self._answer_lengths = array("q")
 
     def add(
         self,
@@ -36,9 +39,10 @@ class UnitTable:
         row: int,
         group: int,
         values: Sequence[float] = (),
+        answer: str = "",
     ) -> None:
         """Append a unit of `rows` that came from row `row` of source `file`; `values` are what
-        people said of each, if the method asks."""
+        people said of each, if the method asks, and `answer` the right one to a prompt."""
         for tokens, spans in rows:
             self._tokens.extend(tokens)
             self._lengths.append(len(tokens))
@@ -50,6 +54,9 @@ class UnitTable:
             self._groups.append(group)
         self._row_counts.append(len(rows))
         self._values.extend(values or [0.0] * len(rows))
+        encoded = answer.encode()
+        self._answers += encoded
+        self._answer_lengths.append(len(encoded))
 
     def to_split(self) -> PreparedSplit:
         """All units, in the order they came."""
@@ -64,6 +71,13 @@ class UnitTable:
             group_ids=np.array(self._groups, dtype=np.int64),
             unit_offsets=offsets_of(np.array(self._row_counts, dtype=np.int64)),
             row_values=np.array(self._values, dtype=np.float32),
+        )
+
+    def answers(self) -> Texts:
+        """The right answer of each unit, in the order they came."""
+        return Texts(
+            np.array(self._answers, dtype=np.uint8),
+            offsets_of(np.array(self._answer_lengths, dtype=np.int64)),
         )
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from finetune_api.errors import UserError
+from finetune_api.reasons import Reason
+
 
 class Vocabulary:
     """Text to tokens and back; one for a run."""
@@ -27,6 +30,20 @@ class Vocabulary:
     def bos(self) -> str:
         """Text of the begin-of-sequence token, empty where the tokenizer itself adds none."""
         return str(self._tokenizer.bos_token) if self.adds_bos else ""
+
+    def eos_of(self, things: str) -> int:
+        """Id of the end-of-sequence token, with which `things` end.
+
+        Raises UserError ModelInvalid where the tokenizer has none.
+        """
+        if self._tokenizer.eos_token_id is None:
+            raise UserError(
+                Reason.MODEL_INVALID,
+                f"the tokenizer has no end-of-sequence token (eos_token), with which {things} end; "
+                "name one in tokenizer_config.json",
+                where="tokenizer",
+            )
+        return int(self._tokenizer.eos_token_id)
 
     def encode(self, texts: Sequence[str], *, special: bool) -> list[Any]:
         """Encodings (ids, offsets) of `texts`.

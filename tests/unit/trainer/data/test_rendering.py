@@ -11,10 +11,12 @@ from finetune_trainer.data.conversation import Conversation, Message
 from finetune_trainer.data.document import Document
 from finetune_trainer.data.faults import Fault, InvalidRow
 from finetune_trainer.data.preference import Preference
+from finetune_trainer.data.prompt import Prompt
 from finetune_trainer.data.rendering import Example, Rendering, check_unit
 from finetune_trainer.data.table import TokenRow
 from tokenizers import processors
 
+from tests.unit.api.spec_walk import ONLINE
 from tests.unit.trainer.data.conftest import CHATML, INST, MARKED, make_tokenizer
 
 ASK: list[Message] = [{"role": "user", "content": "What is the answer?"}]
@@ -26,6 +28,7 @@ def rendering_of(method: str, tokenizer: Any) -> Rendering:
         "model": {"uri": "s3://m/m"},
         "data": {"train": [{"uri": "s3://d/d"}]},
         "output": {"uri": "s3://o/o"},
+        **(ONLINE if method == "GRPO" else {}),
     }
     return Rendering(tokenizer, resolve(FineTuneJobSpec.parse_wire(spec)))
 
@@ -35,6 +38,10 @@ def pair(chosen: str, rejected: str) -> Preference:
         Conversation([*ASK, {"role": "assistant", "content": text}]) for text in (chosen, rejected)
     ]
     return Preference(ASK, *sides)
+
+
+def prompt(*turns: Message, tools: list[dict[str, Any]] | None = None) -> Prompt:
+    return Prompt(Conversation([*turns], tools), "")
 
 
 def rows_of(rendering: Rendering, example: Example) -> list[TokenRow]:
@@ -105,6 +112,46 @@ def test_pairs_and_documents_are_grouped_by_prompt_and_text() -> None:
     assert groups[0] == groups[1] != groups[2]
 
 
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        (CHATML, "<s><|im_start|>user\nWhat is the answer?<|im_end|>\n<|im_start|>assistant\n"),
+        (MARKED, "<s><|im_start|>user\nWhat is the answer?<|im_end|>\n<|im_start|>assistant\n"),
+        (INST, "<s>[INST] What is the answer? [/INST]"),
+        (None, "### Instruction:\nWhat is the answer?\n\n### Response:\n"),
+    ],
+)
+def test_a_prompt_ends_where_the_model_answers_and_teaches_nothing(
+    template: str | None, text: str
+) -> None:
+    rendering = rendering_of("GRPO", make_tokenizer(template))
+
+    ((tokens, spans),) = rendering.encode(rendering.render(prompt(*ASK)).texts)
+
+    assert rendering.vocabulary.decode(tokens) == text
+    assert spans == []
+
+
+def test_prompts_are_grouped_by_all_of_their_turns() -> None:
+    rendering = rendering_of("GRPO", make_tokenizer(CHATML))
+    answered: list[Message] = [*ASK, {"role": "assistant", "content": "Short."}, *ASK]
+
+    groups = [rendering.render(prompt(*turns)).group for turns in (ASK, ASK, answered)]
+
+    assert groups[0] == groups[1] != groups[2]
+
+
+def test_what_the_template_leaves_out_of_a_prompt_is_refused() -> None:
+    silent = CHATML.replace("{{ message['content'] }}", "{{ message['content'] | upper }}")
+    rendering = rendering_of("GRPO", make_tokenizer(silent))
+    tools = [{"type": "function", "function": {"name": "look_up"}}]
+
+    with pytest.raises(InvalidRow, match="leaves out or changes the text of turn 1"):
+        rendering.render(prompt(*ASK))
+    with pytest.raises(InvalidRow, match="takes no tools"):
+        rendering.render(prompt(*ASK, tools=tools))
+
+
 def test_a_document_ends_with_the_end_of_sequence_token_once() -> None:
     tokenizer = make_tokenizer(CHATML)
     rendering = rendering_of("CPT", tokenizer)
@@ -133,12 +180,16 @@ def test_documents_need_no_chat_template_and_publish_none() -> None:
     assert rendering.published_template is None
 
 
-def test_a_tokenizer_that_cannot_end_a_document_is_refused() -> None:
-    tokenizer = make_tokenizer(None)
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("CPT", r"\(eos_token\), with which documents end"), ("GRPO", "the model's answers end")],
+)
+def test_a_tokenizer_that_cannot_end_what_is_learnt_is_refused(method: str, said: str) -> None:
+    tokenizer = make_tokenizer(CHATML)
     tokenizer.eos_token = None
 
-    with pytest.raises(UserError, match="eos_token") as caught:
-        rendering_of("CPT", tokenizer)
+    with pytest.raises(UserError, match=said) as caught:
+        rendering_of(method, tokenizer)
 
     assert caught.value.reason is Reason.MODEL_INVALID
 

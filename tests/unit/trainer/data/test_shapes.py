@@ -191,6 +191,7 @@ def test_a_broken_template_is_refused_with_its_line() -> None:
         (DOLLY, {"fields": {"system": "persona"}}, "maps system to persona"),
         ({"messages": TURNS}, {"template": "x"}, "template applies to Instruction rows"),
         ({"messages": TURNS}, {"fields": {"context": "x"}}, "fields maps context, which Messages"),
+        ({"messages": TURNS}, {"fields": {"answer": "x"}}, "fields maps answer, which Messages"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(
@@ -215,6 +216,11 @@ def test_what_does_not_fit_is_refused_in_words(
         (DOLLY, Method.DPO, "fit method SFT"),
         ({"prompt": "a", "completion": "b"}, Method.DPO, "PromptCompletion .* fit method SFT"),
         ({"text": "a"}, Method.SFT, "of the format Text .* fit method CPT"),
+        ({"prompt": "a"}, Method.SFT, "of the format Prompt .* fit method GRPO"),
+        ({"prompt": "a", "answer": "b"}, Method.DPO, "of the format Prompt .* fit method GRPO"),
+        (DOLLY, Method.GRPO, "of the format Instruction .* fit method SFT"),
+        ({"text": "a"}, Method.GRPO, "of the format Text .* fit method CPT"),
+        ({"chosen": TURNS, "rejected": TURNS}, Method.GRPO, "fit method Reward, DPO, ORPO"),
     ],
 )
 def test_rows_of_another_method_are_refused_with_the_method_that_they_fit(

@@ -20,6 +20,7 @@ from finetune_trainer.prepared import (
     write_prepared,
 )
 from finetune_trainer.storage import open_store
+from finetune_trainer.texts import Texts
 
 
 def table() -> UnitTable:
@@ -31,8 +32,8 @@ def table() -> UnitTable:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    metadata = PreparedMetadata(
+def metadata() -> PreparedMetadata:
+    return PreparedMetadata(
         unit=Unit.ROW,
         data_hash="d" * 64,
         tokenizer_digest="t" * 64,
@@ -42,6 +43,10 @@ def folder(tmp_path: Path) -> Path:
         sources=[],
         samples=[],
     )
+
+
+@pytest.fixture
+def folder(metadata: PreparedMetadata, tmp_path: Path) -> Path:
     write_prepared(tmp_path / "made", table().to_split(), UnitTable().to_split(), metadata)
     return tmp_path / "made"
 
@@ -72,6 +77,34 @@ def test_arrays_are_views_of_the_file(folder: Path) -> None:
     assert train.tokens.dtype == np.int32
     assert not train.tokens.flags.owndata
     assert not train.tokens.flags.writeable
+
+
+def test_right_answers_come_back_where_there_are_some(
+    metadata: PreparedMetadata, folder: Path, tmp_path: Path
+) -> None:
+    prompts = UnitTable()
+    for row, answer in enumerate(("42", "", "Zürich 🏔")):
+        prompts.add([([row, 9], [])], file=0, row=row, group=row, answer=answer)
+    answers = prompts.answers(), UnitTable().answers()
+    split, none = prompts.to_split(), UnitTable().to_split()
+
+    write_prepared(tmp_path / "prompts", split, none, metadata, answers=answers)
+
+    found = read_prepared(tmp_path / "prompts")
+    assert found.train.label_counts.tolist() == [0, 0, 0]
+    assert found.train.row(2)[1].tolist() == []
+    assert found.answers is not None
+    train, evaluation = found.answers
+    assert [train[row] for row in range(len(train))] == ["42", "", "Zürich 🏔"]
+    assert len(evaluation) == 0
+    assert not train.content.flags.owndata
+    assert read_prepared(folder).answers is None
+
+
+def test_selected_texts_keep_their_order() -> None:
+    texts = Texts.of(["a", "", "ü", "d"]).select(np.array([False, True, True, True]))
+
+    assert [texts[row] for row in range(len(texts))] == ["", "ü", "d"]
 
 
 def test_selected_rows_keep_their_spans() -> None:
