@@ -75,6 +75,12 @@ ONLINE: dict[str, Any] = {
     "grpo": {"maxNewTokens": 8, "rewardFunctions": [{"type": "JsonValid"}]},
 }
 """The least that a job says whose model answers itself."""
+JUDGED: dict[str, Any] = {
+    "method": "PPO",
+    "rewardModel": {"uri": "s3://models/judge"},
+    "ppo": {"maxNewTokens": 8},
+}
+"""The same where a reward model scores the answers."""
 NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("data", "train", "weight"): {"data": {"mixing": "Interleave"}},
     ("data", "mixingStop"): {"data": {"mixing": "Interleave"}},
@@ -90,6 +96,8 @@ NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     },
     ("rewardModel",): ONLINE,
     ("grpo",): ONLINE,
+    ("ppo",): JUDGED,
+    ("ppo", "klTarget"): {"ppo": {"klController": "Adaptive"}},
     ("grpo", "rewardFunctions", "pattern"): {"grpo": {"rewardFunctions": [{"type": "Regex"}]}},
     ("grpo", "rewardFunctions", "maxTokens"): {"grpo": {"rewardFunctions": [{"type": "Length"}]}},
     ("training", "engine"): {"training": {"packing": False}},

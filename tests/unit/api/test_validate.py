@@ -10,7 +10,7 @@ from finetune_api.validate import Target, examine, unused_locally, validate
 from finetune_api.yamlfile import load_documents
 
 from tests.unit.api.jobs import Document, document, job
-from tests.unit.api.spec_walk import ONLINE
+from tests.unit.api.spec_walk import JUDGED, ONLINE
 
 
 def problems(made: object, target: Target = Target.CLUSTER) -> list[str]:
@@ -21,7 +21,7 @@ def problems(made: object, target: Target = Target.CLUSTER) -> list[str]:
 
 def of_method(method: Method, **spec: Any) -> Document:
     """The smallest job of a method, with these blocks of its spec replaced."""
-    needed = ONLINE if method is Method.GRPO else {}
+    needed = {Method.GRPO: ONLINE, Method.PPO: JUDGED}.get(method, {})
     return document(**{**needed, "method": method.value, **spec})
 
 
@@ -79,7 +79,7 @@ def test_the_smallest_job_is_valid() -> None:
         ),
         (
             {"method": "Magic"},
-            "spec.method: Input should be 'CPT', 'SFT', 'Reward', 'DPO', 'KTO', 'ORPO' or 'GRPO'",
+            "spec.method: Input should be 'CPT', 'SFT', 'Reward', 'DPO', 'KTO', 'ORPO', 'PPO' or 'GRPO'",
         ),
         (
             {"podTemplate": {"env": [{"name": "FINETUNE_WORK_DIR", "value": "/x"}]}},
@@ -164,7 +164,7 @@ def scored_by(*functions: dict[str, Any]) -> dict[str, Any]:
     [
         (
             {"rewardModel": {"uri": "s3://models/judge"}},
-            "spec: rewardModel scores what the model writes in method GRPO: remove it",
+            "spec: rewardModel scores what the model writes in method PPO or GRPO: remove it",
         ),
         (
             {"method": "GRPO", "rewardModel": {"uri": "s3://models/judge"}},
@@ -187,6 +187,19 @@ def scored_by(*functions: dict[str, Any]) -> dict[str, Any]:
             {**ONLINE, "rewardModel": {"uri": "file:///models/judge"}},
             "spec.rewardModel: file:// works only in local runs (`finetune run`); on a cluster "
             "write s3://BUCKET/KEY or hf://ORG/NAME@REVISION",
+        ),
+        (
+            {**JUDGED, "rewardModel": None},
+            "spec: nothing scores the answers: name a rewardModel",
+        ),
+        (
+            {**JUDGED, "ppo": {"maxNewTokens": 8, "klTarget": "6"}},
+            "spec.ppo: klTarget steers the Adaptive controller: set klController to Adaptive, or "
+            "remove it",
+        ),
+        (
+            {**JUDGED, "ppo": {"maxNewTokens": 8, "temperature": "0"}},
+            "spec.ppo.temperature: must be a decimal string > 0 and <= 1e9, for example \"0.1\"",
         ),
         (
             scored_by({"type": "Regex"}),

@@ -63,7 +63,8 @@ def entropies(ended: Ended) -> tuple[float, float]:
     assert evaluation is not None
     assert evaluation.before is not None
     assert evaluation.after is not None
-    return float(evaluation.before.cross_entropy), float(evaluation.after.cross_entropy)
+    both = (evaluation.before.cross_entropy, evaluation.after.cross_entropy)
+    return float(both[0] or "nan"), float(both[1] or "nan")
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT 0.21's
