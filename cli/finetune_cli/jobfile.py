@@ -58,6 +58,7 @@ def replace_addresses(
     document: Document,
     *,
     model: str | None = None,
+    reward_model: str | None = None,
     train: Sequence[str] | None = None,
     evaluation: Sequence[str] | None = None,
     replay: Sequence[str] | None = None,
@@ -68,6 +69,10 @@ def replace_addresses(
         return
     if model is not None and isinstance(spec.get("model"), dict):
         spec["model"]["uri"] = as_uri(model)
+    if reward_model is not None:
+        if not isinstance(spec.get("rewardModel"), dict):
+            raise UsageError("--reward-model was given, and the job has no rewardModel")
+        spec["rewardModel"]["uri"] = as_uri(reward_model)
     _replace_sources(spec, "data", "train", train)
     _replace_sources(spec, "data", "evaluation", evaluation)
     _replace_sources(spec, "cpt", "replay", replay)

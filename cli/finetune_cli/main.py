@@ -85,6 +85,7 @@ def _add_run(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--output", type=Path, required=True, metavar="DIR", help="folder of all results")
     add("--processes", type=int, metavar="N", help="processes; workers.processesPerNode if absent")
     add("--model", metavar="PATH_OR_URI", help="in place of model.uri")
+    add("--reward-model", metavar="PATH_OR_URI", help="in place of rewardModel.uri")
     repeated = "in place of the addresses in {}; once for each of them"
     for option, field in (
         ("--train", "data.train"),

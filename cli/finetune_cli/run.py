@@ -60,6 +60,7 @@ def read_job(options: argparse.Namespace, output: Path) -> FineTuneJob:
     replace_addresses(
         document,
         model=options.model,
+        reward_model=options.reward_model,
         train=options.train,
         evaluation=options.evaluation,
         replay=options.replay,

@@ -168,8 +168,7 @@ def _check_adapter(
 
 def _without_head(config: dict[str, Any], uri: str) -> dict[str, Any]:
     """The configuration of a reward model's adapter without the head that it brings along."""
-    heads = config.get("modules_to_save")
-    if config.get("task_type") != "SEQ_CLS" or not isinstance(heads, list) or len(heads) != 1:
+    if config.get("task_type") != "SEQ_CLS" or not config.get("modules_to_save"):
         raise _invalid(
             "is an adapter of a language model, which writes and does not score: give the folder "
             "of a job of method Reward",
