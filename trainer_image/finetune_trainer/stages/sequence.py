@@ -10,7 +10,7 @@ from finetune_api.messages import LaunchMessage
 from finetune_api.progress import Stage
 from finetune_api.reasons import Reason
 from finetune_api.resolve import settle
-from finetune_api.spec import AdapterFrom
+from finetune_api.spec import AdapterFrom, Method
 from finetune_api.status import EvaluationStatus, Measurement
 
 from finetune_trainer.engine.determinism import seed_everything
@@ -25,6 +25,7 @@ from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
 from finetune_trainer.stages.publish import Finished, finish, publish
 from finetune_trainer.stages.report import METRICS_FILE
 from finetune_trainer.stages.result import load_result
+from finetune_trainer.stages.reward import reward_scale, write_reward_scale
 from finetune_trainer.stages.train import train
 
 
@@ -124,8 +125,14 @@ class _Sequence:
         return train(self.run, self.model, fetched.prepared, fetched.handed_over, self._uris)
 
     def evaluation(self) -> Measurement | None:
-        """Measure the trained model."""
-        return self._measure(Stage.EVALUATING)
+        """Measure the trained model; of a reward model also what its numbers mean."""
+        run = self.run
+        after = self._measure(Stage.EVALUATING)
+        if run.file.spec.method is Method.REWARD:
+            scale = reward_scale(run, self.model, self.fetched.prepared)
+            if run.comm.is_first:
+                write_reward_scale(run.result_folder, scale)
+        return after
 
     def publishing(
         self, training: Marker | None, before: Measurement | None, after: Measurement | None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from finetune_api.progress import Stage
-from finetune_api.spec import Method, TrainingEngine
+from finetune_api.spec import TrainingEngine
 
 from finetune_trainer.checkpoint.find import Wanted, at_step, newest
 from finetune_trainer.checkpoint.header import METRICS_FILE, CheckpointHeader, Evaluated
@@ -26,7 +26,6 @@ from finetune_trainer.stages.markers import Marker, write_marker
 from finetune_trainer.stages.metrics import MetricsLog
 from finetune_trainer.stages.reference import reference_logprobs
 from finetune_trainer.stages.result import round_to_published, save_result
-from finetune_trainer.stages.reward import reward_scale, write_reward_scale
 from finetune_trainer.stages.selection import LOSS, Selection
 
 log = logging.getLogger("finetune")
@@ -255,13 +254,10 @@ def train(
     else:
         done = _train_natively(run, model, prepared, uris)
     round_to_published(run, model)
-    is_reward = run.file.spec.method is Method.REWARD
-    scale = reward_scale(run, model, prepared) if is_reward else None
     if not run.comm.is_first:
         return None
+    # No stop is looked for from here to the marker: this saves the last steps.
     save_result(run, model, prepared, handed_over)
-    if scale is not None:
-        write_reward_scale(run.result_folder, scale)
     upload_folder(run, run.result_folder, run.result_uri)
     upload_folder(run, run.report_folder, run.here.report)
     return write_marker(run, Stage.TRAINING, result_uri=run.result_uri, **done)
