@@ -100,6 +100,8 @@ class Training:
 
         Raises InterruptedRunError after a checkpoint, and UserError DIVERGED.
         """
+        if self._evaluation_is_due():  # the run before was stopped in it
+            self._evaluate()
         while not self.is_over:
             self._step()
             check_divergence(
@@ -145,8 +147,10 @@ class Training:
             self.run.progress.after_step(step, plan.total_steps, result, seconds)
 
     def _evaluation_is_due(self) -> bool:
-        every = self.run.file.spec.training.eval_every_steps
-        return every is not None and (self.engine.step % every == 0 or self.engine.finished)
+        every, step = self.run.file.spec.training.eval_every_steps, self.engine.step
+        if every is None or step == 0 or any(done.step == step for done in self._evaluations):
+            return False
+        return step % every == 0 or self.engine.finished
 
     def _evaluate(self) -> bool:
         """Measure the held-out rows; whether this is the best step so far and must be kept."""
