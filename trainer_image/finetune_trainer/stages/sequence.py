@@ -99,7 +99,14 @@ class _Sequence:
 
     @cached_property
     def model(self) -> torch.nn.Module:
-        """The model: the trained one where training is done, else the base made trainable."""
+        """The model: the trained one where training is done, else the base made trainable.
+
+        Raises InterruptedRunError.
+        """
+        with self.run.comm.cut_short_by_stop():
+            return self._load()
+
+    def _load(self) -> torch.nn.Module:
         training = self.markers.get(Stage.TRAINING)
         if training is not None and training.run_uri != self.run.here.root:
             return load_result(self.run, self.fetched.model, self.adapter)
