@@ -26,6 +26,24 @@ def test_resolving_twice_gives_the_same(spec: dict[str, Any]) -> None:
     assert resolve(once) == once
 
 
+@pytest.mark.parametrize(
+    ("spec", "share", "longest"),
+    [
+        ({}, "0.05", 256),
+        ({"method": "CPT"}, None, 256),
+        ({"method": "Reward"}, "0.05", None),
+        ({"evaluation": {"enabled": False}}, "0.05", None),
+    ],
+)
+def test_limits_are_filled_in_where_they_limit_something(
+    spec: dict[str, Any], share: str | None, longest: int | None
+) -> None:
+    resolved = resolve(job(**spec).spec)
+    assert resolved.data.checks.max_too_long_share == share
+    assert resolved.evaluation.max_new_tokens == longest
+    assert job(**resolved.to_wire()).spec == resolved
+
+
 def test_lora_gets_its_usual_settings_once_the_start_is_a_full_model() -> None:
     spec = resolve(job().spec)
     assert spec.adapter.to_wire() == {"dropout": "0.05"}
@@ -114,7 +132,8 @@ def test_interleaved_sources_weigh_the_same_and_end_with_the_first() -> None:
     data = resolve(job(data={"train": train, "mixing": "Interleave"}).spec).data
     assert [source.weight for source in data.train] == ["1", "3"]
     assert data.mixing_stop is MixingStop.FIRST_EXHAUSTED
-    assert resolve(job().spec).data == job().spec.data
+    concat = resolve(job().spec).data
+    assert (concat.train, concat.mixing_stop) == (job().spec.data.train, None)
 
 
 def test_status_shows_the_resolved_settings() -> None:
