@@ -77,7 +77,7 @@ def effective(resolved: FineTuneJobSpec) -> Effective:
     )
 
 
-def settle(adapter: Adapter, *, starts_from_adapter: bool, method: Method = Method.SFT) -> Adapter:
+def settle(adapter: Adapter, *, starts_from_adapter: bool, method: Method) -> Adapter:
     """The resolved `adapter` once it is known what the start model is.
 
     A new adapter gets its rank, alpha and layers; one that is continued keeps its own, so that

@@ -5,9 +5,22 @@ from typing import Any
 import pytest
 from finetune_api.errors import UserError
 from finetune_api.resolve import effective, resolve, settle
-from finetune_api.spec import AdapterFrom, AdapterType, LossOn, MixingStop, hub_name
+from finetune_api.spec import (
+    Adapter,
+    AdapterFrom,
+    AdapterType,
+    FineTuneJobSpec,
+    LossOn,
+    MixingStop,
+    hub_name,
+)
 
 from tests.unit.api.jobs import job
+
+
+def settled(spec: FineTuneJobSpec, *, starts_from_adapter: bool = False) -> Adapter:
+    """The adapter of a resolved spec."""
+    return settle(spec.adapter, starts_from_adapter=starts_from_adapter, method=spec.method)
 
 
 @pytest.mark.parametrize(
@@ -47,29 +60,27 @@ def test_limits_are_filled_in_where_they_limit_something(
 def test_lora_gets_its_usual_settings_once_the_start_is_a_full_model() -> None:
     spec = resolve(job().spec)
     assert spec.adapter.to_wire() == {"dropout": "0.05"}
-    adapter = settle(spec.adapter, starts_from_adapter=False)
+    adapter = settled(spec)
     assert (adapter.type, adapter.from_) == (AdapterType.LORA, AdapterFrom.NEW)
     assert (adapter.rank, adapter.alpha, adapter.target_modules) == (16, 32, ["all-linear"])
-    assert settle(adapter, starts_from_adapter=False) == adapter
+    assert settled(spec.model_copy(update={"adapter": adapter})) == adapter
     assert spec.training.learning_rate == "2e-4"
     assert spec.training.epochs == "1"
 
 
 def test_an_adapter_that_is_continued_keeps_its_own_shape() -> None:
-    absent = settle(resolve(job().spec).adapter, starts_from_adapter=True)
+    absent = settled(resolve(job().spec), starts_from_adapter=True)
     written = resolve(job(adapter={"from": "Continue", "rank": 8, "dropout": "0"}).spec)
     assert absent.to_wire() == {"from": "Continue", "dropout": "0.05"}
-    assert settle(written.adapter, starts_from_adapter=True).to_wire() == {
+    assert settled(written, starts_from_adapter=True).to_wire() == {
         "from": "Continue",
         "dropout": "0",
     }
 
 
 def test_a_merged_start_gets_a_new_adapter() -> None:
-    adapter = settle(
-        resolve(job(adapter={"from": "Merge", "type": "DoRA"}).spec).adapter,
-        starts_from_adapter=True,
-    )
+    spec = resolve(job(adapter={"from": "Merge", "type": "DoRA"}).spec)
+    adapter = settled(spec, starts_from_adapter=True)
     assert (adapter.type, adapter.from_, adapter.rank) == (AdapterType.DORA, AdapterFrom.MERGE, 16)
 
 
@@ -86,7 +97,7 @@ def test_from_must_go_with_the_start_model(
     adapter: dict[str, Any], starts_from_adapter: bool, told: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        settle(resolve(job(adapter=adapter).spec).adapter, starts_from_adapter=starts_from_adapter)
+        settled(resolve(job(adapter=adapter).spec), starts_from_adapter=starts_from_adapter)
     assert caught.value.where == "spec.adapter.from"
     assert told in caught.value.message
 
