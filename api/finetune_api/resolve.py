@@ -10,6 +10,7 @@ from finetune_api.spec import (
     Checkpoints,
     Data,
     Dpo,
+    Evaluation,
     FineTuneJobSpec,
     KlController,
     Kto,
@@ -42,6 +43,8 @@ _LEARNING_RATES = {
 }
 _DROPOUT = {Method.CPT: "0.05", Method.SFT: "0.05"}
 """Of adapters. Elsewhere none: it is noise between a policy and its reference."""
+_MAX_TOO_LONG_SHARE = "0.05"
+_MAX_NEW_TOKENS = 256
 
 
 def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
@@ -52,9 +55,10 @@ def resolve(spec: FineTuneJobSpec) -> FineTuneJobSpec:
     """
     return spec.model_copy(
         update={
-            "data": _resolve_data(spec.data),
+            "data": _resolve_data(spec),
             "adapter": _resolve_adapter(spec.adapter, spec.method),
             "training": _resolve_training(spec),
+            "evaluation": _resolve_evaluation(spec),
             "checkpoints": _resolve_checkpoints(spec),
             "dpo": (spec.dpo or Dpo()) if spec.method is Method.DPO else None,
             "kto": _resolve_kto(spec),
@@ -81,7 +85,7 @@ def effective(resolved: FineTuneJobSpec) -> Effective:
     )
 
 
-def settle(adapter: Adapter, *, starts_from_adapter: bool, method: Method = Method.SFT) -> Adapter:
+def settle(adapter: Adapter, *, starts_from_adapter: bool, method: Method) -> Adapter:
     """The resolved `adapter` once it is known what the start model is.
 
     A new adapter gets its rank, alpha and layers; one that is continued keeps its own, so that
@@ -133,12 +137,26 @@ def _resolve_adapter(adapter: Adapter, method: Method) -> Adapter:
     return adapter.model_copy(update={"dropout": adapter.dropout or _DROPOUT.get(method, "0")})
 
 
-def _resolve_data(data: Data) -> Data:
+def _resolve_data(spec: FineTuneJobSpec) -> Data:
+    data = spec.data
+    if spec.method is not Method.CPT:
+        share = data.checks.max_too_long_share or _MAX_TOO_LONG_SHARE
+        checks = data.checks.model_copy(update={"max_too_long_share": share})
+        data = data.model_copy(update={"checks": checks})
     if data.mixing is Mixing.CONCAT:
         return data
     weighted = [s.model_copy(update={"weight": s.weight or "1"}) for s in data.train]
     stop = data.mixing_stop or MixingStop.FIRST_EXHAUSTED
     return data.model_copy(update={"train": weighted, "mixing_stop": stop})
+
+
+def _resolve_evaluation(spec: FineTuneJobSpec) -> Evaluation:
+    """The length of answers, where some are generated."""
+    evaluation = spec.evaluation
+    if not evaluation.enabled or spec.method is Method.REWARD:
+        return evaluation
+    longest = evaluation.max_new_tokens or _MAX_NEW_TOKENS
+    return evaluation.model_copy(update={"max_new_tokens": longest})
 
 
 def _resolve_training(spec: FineTuneJobSpec) -> Training:

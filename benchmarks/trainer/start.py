@@ -1,7 +1,7 @@
-"""How long a rank takes from its start to its first step.
+"""How long a rank takes from its start to the end of its first step.
 
-The bar is a minimal script that imports torch and transformers and loads the same model. The
-agent's own start is not part of either.
+The bar is a minimal script that imports torch and transformers and loads the same model, in the
+type that the rank computes in, and does no step. The agent's own start is not part of either.
 """
 
 import os
@@ -24,7 +24,7 @@ from benchmarks.alternate import Contestant, alternate, table
 from benchmarks.trainer.workload import save_model
 from devcluster.ports import free_ports
 
-OURS = "rank, until its first step begins"
+OURS = "rank, to the end of its first step"
 MINIMAL = "minimal script, to the loaded model"
 _SCRIPT = """
 import sys, torch
@@ -57,7 +57,12 @@ def make_run(folder: Path) -> Path:
         "method": "SFT",
         "model": {"uri": (folder / "model").as_uri()},
         "data": {"train": [{"uri": rows.as_uri()}]},
-        "training": {"maxSteps": 2, "globalBatchSize": 4, "sequenceLength": 512},
+        "training": {
+            "maxSteps": 2,
+            "globalBatchSize": 4,
+            "sequenceLength": 512,
+            "precision": "FP32",
+        },
         "evaluation": {"enabled": False},
         "output": {"uri": (folder / "store").as_uri()},
     }
@@ -86,7 +91,7 @@ def _rank(run_file: Path, work: Path) -> float:
         WORK_DIR_VARIABLE: str(work),
     }
     command = [sys.executable, "-m", RANK_MODULE, str(run_file)]
-    return _starts_per_second(command, environment, until="stage Training")
+    return _starts_per_second(command, environment, until="step 1/")
 
 
 def _starts_per_second(

@@ -86,8 +86,9 @@ class DataChecks(ApiModel):
 
     max_invalid_rows: Annotated[int, RECIPE, Field(ge=0, le=1_000_000_000)] = 0
     """Rows that may be unparsable, empty or lack a field; more than these fail the job."""
-    max_too_long_share: Annotated[DecimalShare, RECIPE] = "0.05"
-    """Share of rows that may be longer than training.sequenceLength; they are dropped."""
+    max_too_long_share: Annotated[DecimalShare | None, RECIPE] = None
+    """Share of rows that may be longer than training.sequenceLength, "0.05" when absent; they are
+    dropped. Not for CPT, which cuts documents into blocks."""
 
 
 class Mixing(StrEnum):

@@ -21,8 +21,16 @@ class Evaluation(ApiModel):
 
     enabled: bool = True
     """Measure cross entropy and generate an answer before and after training."""
-    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
-    """Longest generated answer in tokens."""
+    max_new_tokens: Annotated[int | None, Field(ge=1, le=8192)] = None
+    """Longest generated answer in tokens; 256 when absent."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.enabled || !has(self.maxNewTokens)",
+            "with enabled false no answer is generated: remove maxNewTokens",
+            lambda evaluation: evaluation.enabled or evaluation.max_new_tokens is None,
+        ),
+    )
 
 
 def _formats_rule(method: Method) -> Rule:
@@ -88,6 +96,19 @@ class FineTuneJobSpec(ApiModel):
             "self.method == 'SFT' || !has(self.training.lossOn)",
             "training.lossOn belongs to method SFT: remove it",
             lambda spec: spec.method is Method.SFT or spec.training.loss_on is None,
+        ),
+        Rule(
+            "self.method != 'CPT' || !has(self.data.checks.maxTooLongShare)",
+            "method CPT cuts documents into blocks, so that none is too long: remove "
+            "data.checks.maxTooLongShare",
+            lambda spec: (
+                spec.method is not Method.CPT or spec.data.checks.max_too_long_share is None
+            ),
+        ),
+        Rule(
+            "self.method != 'Reward' || !has(self.evaluation.maxNewTokens)",
+            "a reward model generates no answer: remove evaluation.maxNewTokens",
+            lambda spec: spec.method is not Method.REWARD or spec.evaluation.max_new_tokens is None,
         ),
         Rule(
             "!has(self.checkpoints.best) || has(self.training.evalEverySteps)",

@@ -65,7 +65,7 @@ def test_the_trainers_patch_level_does_not_count() -> None:
 
 def settled_hash(**spec: Any) -> str:
     resolved = resolve(FineTuneJobSpec.parse_wire(document(**spec)["spec"]))
-    adapter = settle(resolved.adapter, starts_from_adapter=False)
+    adapter = settle(resolved.adapter, starts_from_adapter=False, method=resolved.method)
     return recipe_hash(resolved.model_copy(update={"adapter": adapter}), ByAddress(), VERSION)
 
 

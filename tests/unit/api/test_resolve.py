@@ -5,9 +5,22 @@ from typing import Any
 import pytest
 from finetune_api.errors import UserError
 from finetune_api.resolve import effective, resolve, settle
-from finetune_api.spec import AdapterFrom, AdapterType, LossOn, MixingStop, hub_name
+from finetune_api.spec import (
+    Adapter,
+    AdapterFrom,
+    AdapterType,
+    FineTuneJobSpec,
+    LossOn,
+    MixingStop,
+    hub_name,
+)
 
 from tests.unit.api.jobs import job
+
+
+def settled(spec: FineTuneJobSpec, *, starts_from_adapter: bool = False) -> Adapter:
+    """The adapter of a resolved spec."""
+    return settle(spec.adapter, starts_from_adapter=starts_from_adapter, method=spec.method)
 
 
 @pytest.mark.parametrize(
@@ -26,32 +39,48 @@ def test_resolving_twice_gives_the_same(spec: dict[str, Any]) -> None:
     assert resolve(once) == once
 
 
+@pytest.mark.parametrize(
+    ("spec", "share", "longest"),
+    [
+        ({}, "0.05", 256),
+        ({"method": "CPT"}, None, 256),
+        ({"method": "Reward"}, "0.05", None),
+        ({"evaluation": {"enabled": False}}, "0.05", None),
+    ],
+)
+def test_limits_are_filled_in_where_they_limit_something(
+    spec: dict[str, Any], share: str | None, longest: int | None
+) -> None:
+    resolved = resolve(job(**spec).spec)
+    assert resolved.data.checks.max_too_long_share == share
+    assert resolved.evaluation.max_new_tokens == longest
+    assert job(**resolved.to_wire()).spec == resolved
+
+
 def test_lora_gets_its_usual_settings_once_the_start_is_a_full_model() -> None:
     spec = resolve(job().spec)
     assert spec.adapter.to_wire() == {"dropout": "0.05"}
-    adapter = settle(spec.adapter, starts_from_adapter=False)
+    adapter = settled(spec)
     assert (adapter.type, adapter.from_) == (AdapterType.LORA, AdapterFrom.NEW)
     assert (adapter.rank, adapter.alpha, adapter.target_modules) == (16, 32, ["all-linear"])
-    assert settle(adapter, starts_from_adapter=False) == adapter
+    assert settled(spec.model_copy(update={"adapter": adapter})) == adapter
     assert spec.training.learning_rate == "2e-4"
     assert spec.training.epochs == "1"
 
 
 def test_an_adapter_that_is_continued_keeps_its_own_shape() -> None:
-    absent = settle(resolve(job().spec).adapter, starts_from_adapter=True)
+    absent = settled(resolve(job().spec), starts_from_adapter=True)
     written = resolve(job(adapter={"from": "Continue", "rank": 8, "dropout": "0"}).spec)
     assert absent.to_wire() == {"from": "Continue", "dropout": "0.05"}
-    assert settle(written.adapter, starts_from_adapter=True).to_wire() == {
+    assert settled(written, starts_from_adapter=True).to_wire() == {
         "from": "Continue",
         "dropout": "0",
     }
 
 
 def test_a_merged_start_gets_a_new_adapter() -> None:
-    adapter = settle(
-        resolve(job(adapter={"from": "Merge", "type": "DoRA"}).spec).adapter,
-        starts_from_adapter=True,
-    )
+    spec = resolve(job(adapter={"from": "Merge", "type": "DoRA"}).spec)
+    adapter = settled(spec, starts_from_adapter=True)
     assert (adapter.type, adapter.from_, adapter.rank) == (AdapterType.DORA, AdapterFrom.MERGE, 16)
 
 
@@ -68,7 +97,7 @@ def test_from_must_go_with_the_start_model(
     adapter: dict[str, Any], starts_from_adapter: bool, told: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        settle(resolve(job(adapter=adapter).spec).adapter, starts_from_adapter=starts_from_adapter)
+        settled(resolve(job(adapter=adapter).spec), starts_from_adapter=starts_from_adapter)
     assert caught.value.where == "spec.adapter.from"
     assert told in caught.value.message
 
@@ -114,7 +143,8 @@ def test_interleaved_sources_weigh_the_same_and_end_with_the_first() -> None:
     data = resolve(job(data={"train": train, "mixing": "Interleave"}).spec).data
     assert [source.weight for source in data.train] == ["1", "3"]
     assert data.mixing_stop is MixingStop.FIRST_EXHAUSTED
-    assert resolve(job().spec).data == job().spec.data
+    concat = resolve(job().spec).data
+    assert (concat.train, concat.mixing_stop) == (job().spec.data.train, None)
 
 
 def test_status_shows_the_resolved_settings() -> None:

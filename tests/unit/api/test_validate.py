@@ -136,6 +136,19 @@ REPLAY = {"uri": "s3://d/general", "share": "0.5"}
             "spec: training.lossOn belongs to method SFT: remove it",
         ),
         (
+            {"method": "CPT", "data": {"train": [ROWS], "checks": {"maxTooLongShare": "0.05"}}},
+            "spec: method CPT cuts documents into blocks, so that none is too long: remove "
+            "data.checks.maxTooLongShare",
+        ),
+        (
+            {"evaluation": {"enabled": False, "maxNewTokens": 256}},
+            "spec.evaluation: with enabled false no answer is generated: remove maxNewTokens",
+        ),
+        (
+            {"method": "Reward", "evaluation": {"maxNewTokens": 256}},
+            "spec: a reward model generates no answer: remove evaluation.maxNewTokens",
+        ),
+        (
             {"method": "CPT", "data": {"train": [{**ROWS, "format": "Messages"}]}},
             "spec: method CPT trains on rows of the format Text; set format to one of these or "
             "leave it out",
@@ -147,7 +160,7 @@ REPLAY = {"uri": "s3://d/general", "share": "0.5"}
         ),
     ],
 )
-def test_data_that_the_method_would_not_use_is_refused(spec: dict[str, Any], told: str) -> None:
+def test_what_the_method_would_not_use_is_refused(spec: dict[str, Any], told: str) -> None:
     assert problems(document(**spec)) == [told]
 
 

@@ -67,7 +67,8 @@ class Workplace:
         (document,) = load_documents((EXAMPLES / name / "job.yaml").read_text())
         document["spec"]["training"] |= training
         document["spec"]["training"].pop("epochs")
-        document["spec"]["evaluation"] = {"maxNewTokens": 2}
+        if "evaluation" in document["spec"]:
+            document["spec"]["evaluation"] = {"maxNewTokens": 2}
         job_file = self.root / f"{name}.yaml"
         job_file.write_text(json.dumps(document))  # JSON is YAML, and keeps strings strings
         places = {

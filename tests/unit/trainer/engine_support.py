@@ -160,7 +160,7 @@ class Sandbox:
             "data": {"train": [{"uri": (self.root / "rows.jsonl").as_uri()}]},
             "adapter": {"rank": 4, "alpha": 8, "dropout": "0.1"},
             "training": {},
-            "evaluation": {"maxNewTokens": 4},
+            "evaluation": {} if spec.get("method") == "Reward" else {"maxNewTokens": 4},
             "output": {"uri": (self.root / "store").as_uri()},
         }
         training: dict[str, Any] = {

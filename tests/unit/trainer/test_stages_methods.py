@@ -293,7 +293,9 @@ def test_a_killed_run_still_finds_its_best_step(overfitting: Sandbox) -> None:
         assert torch.equal(overfitting.weights("killed")[name], tensor)
 
 
-@pytest.mark.parametrize("line", ["stage Fetching", "stage Baseline", "stage Evaluating"])
+@pytest.mark.parametrize(
+    "line", ["stage Fetching", "stage Baseline", "stage Evaluating", "stage Publishing"]
+)
 def test_a_stop_in_any_phase_is_an_interruption_and_the_next_goes_on(
     overfitting: Sandbox, line: str
 ) -> None:
@@ -304,7 +306,7 @@ def test_a_stop_in_any_phase_is_an_interruption_and_the_next_goes_on(
     assert not (overfitting.job_folder(name) / "manifest.json").exists()
     finished = overfitting.launch(run_file)
     assert finished.code == ExitCode.DONE, finished.log
-    if line == "stage Evaluating":
+    if line in ("stage Evaluating", "stage Publishing"):
         assert "stage Training" not in finished.log
 
 

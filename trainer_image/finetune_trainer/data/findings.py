@@ -98,9 +98,9 @@ class Findings:
         """The error to end with when more rows are bad than `checks` allows."""
         if self.invalid > checks.max_invalid_rows:
             return self._invalid_problem(checks.max_invalid_rows)
-        read = self.rows - self.invalid
-        if read and Decimal(self.too_long) > Decimal(checks.max_too_long_share) * read:
-            return self._length_problem(checks.max_too_long_share, read)
+        read, share = self.rows - self.invalid, checks.max_too_long_share
+        if read and share is not None and Decimal(self.too_long) > Decimal(share) * read:
+            return self._length_problem(share, read)
         return None
 
     def first_errors(self, problem: UserError | None) -> list[RowError] | None:

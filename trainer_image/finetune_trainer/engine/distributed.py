@@ -8,7 +8,8 @@ ranks never waits for a device.
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -176,6 +177,20 @@ class Comm:
         asked to stop."""
         if self.stop_is_known():
             raise interrupted("no step was under way")
+
+    @contextmanager
+    def cut_short_by_stop(self) -> Iterator[None]:
+        """Work of a library that takes long, does not look for a request to stop, and leaves
+        nothing that is kept: a request ends it where it stands.
+
+        Raises InterruptedRunError, whatever the library made of its end.
+        """
+        self.check_stop()
+        try:
+            with self.stop.cutting_short():
+                yield
+        finally:
+            self.check_stop()
 
     def stop_is_known(self) -> bool:
         """Whether this rank, or one that said so through the store, was asked to stop."""

@@ -94,6 +94,8 @@ def _answer(run: Run, model: Any, tokenizer_folder: Path, prompt: str) -> str:
     )
     encoded = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
     ids = encoded["input_ids"].to(run.comm.device)
+    longest = run.file.spec.evaluation.max_new_tokens
+    assert longest is not None
     room = int(getattr(model.config, "max_position_embeddings", 2**31)) - ids.shape[1]
     if room < 1:
         return ""
@@ -103,7 +105,7 @@ def _answer(run: Run, model: Any, tokenizer_folder: Path, prompt: str) -> str:
         output = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            max_new_tokens=min(run.file.spec.evaluation.max_new_tokens, room),
+            max_new_tokens=min(longest, room),
             do_sample=False,
             temperature=None,
             top_p=None,

@@ -22,7 +22,8 @@ def merge_start(run: Run, fetched: Fetched) -> tuple[Fetched, Marker | None]:
     key = f"merged/{node_of_this_rank()}"
     if run.comm.is_first:
         assert fetched.adapter is not None
-        merge_folders(fetched.model, fetched.adapter, fetched.handed_over, target)
+        with run.comm.cut_short_by_stop():
+            merge_folders(fetched.model, fetched.adapter, fetched.handed_over, target)
         for path in sorted(target.rglob("*")):
             run.comm.check_stop()
             if path.is_file():

@@ -45,13 +45,14 @@ def publish(run: Run, done: Finished, seen: Pointer | None) -> LaunchMessage:
     """Upload what is not in this run's folder yet, move the pointer to it, and remove what is
     not to be kept.
 
-    Raises UserError OUTPUT_TAKEN, and InterruptedRunError between uploads.
+    Raises UserError OUTPUT_TAKEN, and InterruptedRunError before the last file is uploaded; after
+    that it goes on to the end.
     """
     root = run.work / "publish"
     if run.file.spec.output.merged:
-        run.comm.check_stop()
         base, target = done.fetched.model, root / Path(run.here.model).name
-        merge_folders(base, run.result_folder, run.result_folder, target)
+        with run.comm.cut_short_by_stop():
+            merge_folders(base, run.result_folder, run.result_folder, target)
     if done.merging is not None and done.merging.run_uri != run.here.root:
         _upload(run, _files(merged_folder(run)))
     about = _describe(run, done)

@@ -24,7 +24,7 @@ def reward_scale(run: Run, model: torch.nn.Module, prepared: Prepared) -> dict[s
             run.comm, model, split, objective=MOMENTS, settings=run.scoring_settings(split)
         )
     except StopRequestedError as error:
-        raise interrupted("training is done; the rewards are measured again") from error
+        raise interrupted("what was trained is saved; the rewards are measured again") from error
     deviation = math.sqrt(max(0.0, means[SQUARE] - means[MEAN] ** 2))
     return {"mean": means[MEAN], "standardDeviation": deviation, "answers": len(split)}
 

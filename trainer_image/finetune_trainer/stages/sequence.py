@@ -10,7 +10,7 @@ from finetune_api.messages import LaunchMessage
 from finetune_api.progress import Stage
 from finetune_api.reasons import Reason
 from finetune_api.resolve import settle
-from finetune_api.spec import ONLINE, AdapterFrom
+from finetune_api.spec import ONLINE, AdapterFrom, Method
 from finetune_api.status import EvaluationStatus, Measurement
 
 from finetune_trainer.engine.determinism import seed_everything
@@ -26,6 +26,7 @@ from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
 from finetune_trainer.stages.publish import Finished, finish, publish
 from finetune_trainer.stages.report import METRICS_FILE
 from finetune_trainer.stages.result import load_result
+from finetune_trainer.stages.reward import reward_scale, write_reward_scale
 from finetune_trainer.stages.train import train
 
 
@@ -99,7 +100,14 @@ class _Sequence:
 
     @cached_property
     def model(self) -> torch.nn.Module:
-        """The model: the trained one where training is done, else the base made trainable."""
+        """The model: the trained one where training is done, else the base made trainable.
+
+        Raises InterruptedRunError.
+        """
+        with self.run.comm.cut_short_by_stop():
+            return self._load()
+
+    def _load(self) -> torch.nn.Module:
         training = self.markers.get(Stage.TRAINING)
         if training is not None and training.run_uri != self.run.here.root:
             return load_result(self.run, self.fetched.model, self.adapter)
@@ -139,8 +147,14 @@ class _Sequence:
         )
 
     def evaluation(self) -> Measurement | None:
-        """Measure the trained model."""
-        return self._measure(Stage.EVALUATING)
+        """Measure the trained model; of a reward model also what its numbers mean."""
+        run = self.run
+        after = self._measure(Stage.EVALUATING)
+        if run.file.spec.method is Method.REWARD:
+            scale = reward_scale(run, self.model, self.fetched.prepared)
+            if run.comm.is_first:
+                write_reward_scale(run.result_folder, scale)
+        return after
 
     def publishing(
         self, training: Marker | None, before: Measurement | None, after: Measurement | None

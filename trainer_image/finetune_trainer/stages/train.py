@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from finetune_api.progress import Stage
-from finetune_api.spec import Method, TrainingEngine
+from finetune_api.spec import TrainingEngine
 
 from finetune_trainer.checkpoint.find import Wanted, at_step, newest
 from finetune_trainer.checkpoint.header import METRICS_FILE, CheckpointHeader, Evaluated
@@ -30,7 +30,6 @@ from finetune_trainer.stages.metrics import MetricsLog
 from finetune_trainer.stages.online import Answering
 from finetune_trainer.stages.reference import reference_logprobs
 from finetune_trainer.stages.result import round_to_published, save_result
-from finetune_trainer.stages.reward import reward_scale, write_reward_scale
 from finetune_trainer.stages.selection import LOSS, Selection
 
 log = logging.getLogger("finetune")
@@ -102,6 +101,8 @@ class Training:
 
         Raises InterruptedRunError after a checkpoint, and UserError DIVERGED.
         """
+        if self._evaluation_is_due():  # the run before was stopped in it
+            self._evaluate()
         while not self.is_over:
             self._step()
             check_divergence(
@@ -150,8 +151,10 @@ class Training:
             self.run.progress.after_step(step, plan.total_steps, result, seconds)
 
     def _evaluation_is_due(self) -> bool:
-        every = self.run.file.spec.training.eval_every_steps
-        return every is not None and (self.engine.step % every == 0 or self.engine.finished)
+        every, step = self.run.file.spec.training.eval_every_steps, self.engine.step
+        if every is None or step == 0 or any(done.step == step for done in self._evaluations):
+            return False
+        return step % every == 0 or self.engine.finished
 
     def _evaluate(self) -> bool:
         """Measure the held-out rows; whether this is the best step so far and must be kept."""
@@ -258,13 +261,10 @@ def train(
     else:
         done = _train_natively(run, model, prepared, uris, answering)
     round_to_published(run, model)
-    is_reward = run.file.spec.method is Method.REWARD
-    scale = reward_scale(run, model, prepared) if is_reward else None
     if not run.comm.is_first:
         return None
+    # No stop is looked for from here to the marker: this saves the last steps.
     save_result(run, model, prepared, handed_over)
-    if scale is not None:
-        write_reward_scale(run.result_folder, scale)
     upload_folder(run, run.result_folder, run.result_uri)
     upload_folder(run, run.report_folder, run.here.report)
     return write_marker(run, Stage.TRAINING, result_uri=run.result_uri, **done)

@@ -10,7 +10,7 @@ from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
 from finetune_api.spec import Storage
 
-from finetune_trainer.storage.addresses import checked_target, relative_to, scheme_of
+from finetune_trainer.storage.addresses import scheme_of
 from finetune_trainer.storage.files import FileStore
 from finetune_trainer.storage.s3 import S3Store
 from finetune_trainer.storage.store import (
@@ -100,19 +100,6 @@ class _RoutedStore:
             tell = None if watch is None else partial(_tell, watch, before, total)
             self._of(f"{scheme}://").download_files(some, tell)
             before += sum(each.info.size for each in some)
-
-    def download_folder(self, uri: str, path: Path, watch: Watch | None = None) -> None:
-        downloads = [
-            Download(info, checked_target(path, relative_to(info.uri, uri)))
-            for info in self.list(uri)
-        ]
-        if not downloads:
-            raise UserError(
-                Reason.STORAGE_NOT_FOUND,
-                "the folder holds nothing or does not exist; check bucket and key",
-                where=uri,
-            )
-        self.download_files(downloads, watch)
 
     def upload(self, path: Path, uri: str) -> None:
         self._writable(uri).upload(path, uri)

@@ -98,9 +98,6 @@ class Store(Protocol):
         Raises PreconditionFailed as `download` does.
         """
 
-    def download_folder(self, uri: str, path: Path, watch: Watch | None = None) -> None:
-        """Copy all objects of a folder below `path`; an empty folder is StorageNotFound."""
-
     def upload(self, path: Path, uri: str) -> None:
         """Copy a file to `uri`, in parts where it is big; the object appears complete."""
 

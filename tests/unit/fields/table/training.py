@@ -51,7 +51,7 @@ TRAINING: Table = {
     "training.engine": effect(("Native", "TRL"), passes_of_trl, training={"packing": False}),
 }
 EVALUATION: Table = {
-    "evaluation.enabled": effect((True, False), measured, evaluation={"maxNewTokens": 1}),
+    "evaluation.enabled": effect((True, False), measured),
     "evaluation.maxNewTokens": effect((2, 8), answer, evaluation={"enabled": True}),
 }
 CHECKPOINTS: Table = {

@@ -151,21 +151,6 @@ def test_a_download_of_another_version_leaves_nothing(
     assert (tmp_path / "down" / "x").read_bytes() == b"newer"
 
 
-def test_a_folder_is_downloaded_with_its_subfolders(
-    store: Store, folder: str, tmp_path: Path
-) -> None:
-    store.write(f"{folder}/m/config.json", b"{}")
-    store.write(f"{folder}/m/sub/x", b"1")
-
-    store.download_folder(f"{folder}/m/", tmp_path / "m")
-
-    assert (tmp_path / "m" / "config.json").read_bytes() == b"{}"
-    assert (tmp_path / "m" / "sub" / "x").read_bytes() == b"1"
-    with pytest.raises(UserError) as caught:
-        store.download_folder(f"{folder}/empty", tmp_path / "empty")
-    assert caught.value.reason is Reason.STORAGE_NOT_FOUND
-
-
 def test_deleting_twice_is_no_error(store: Store, folder: str) -> None:
     store.write(f"{folder}/x", b"1")
 
