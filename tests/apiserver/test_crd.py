@@ -118,6 +118,7 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
         ),
         ({"rewardModel": {"uri": "s3://models/judge"}}, "rewardModel scores what the model writes"),
         ({"grpo": GRPO}, "the block grpo belongs to method GRPO"),
+        ({"method": "PPO", "ppo": {"maxNewTokens": 8}}, "name a rewardModel"),
         ({"method": "GRPO"}, "method GRPO needs the block grpo"),
         ({"method": "GRPO", "grpo": {"maxNewTokens": 8}}, "nothing scores the answers"),
         (
@@ -154,6 +155,11 @@ def test_a_wrong_field_is_refused_with_a_sentence(
         {
             "method": "GRPO",
             "grpo": {"maxNewTokens": 8},
+            "rewardModel": {"uri": "s3://models/judge"},
+        },
+        {
+            "method": "PPO",
+            "ppo": {"maxNewTokens": 8},
             "rewardModel": {"uri": "s3://models/judge"},
         },
         {"training": {"lossOn": "LastTurn"}},

@@ -51,12 +51,11 @@ class PreparedSplit:
 
     A row is what attention and positions stay within. A unit is what globalBatchSize counts and
     what is never torn apart: a row (SFT), a pair of rows, chosen and rejected (DPO), answers from
-    the best to the worst (Reward), a prompt (GRPO), or the pieces of documents that fill a block
-    (CPT).
+    the best to the worst (Reward), a prompt (PPO, GRPO), or the pieces of documents that
+    fill a block (CPT).
 
     A span is a half-open range of token positions inside its row. Label tokens are those
-    inside spans: the model learns to predict them from the tokens before them. Prompts (GRPO) have
-    none.
+    inside spans: the model learns to predict them from the tokens before them. Prompts have none.
     """
 
     tokens: Int32

@@ -79,7 +79,8 @@ def test_the_smallest_job_is_valid() -> None:
         ),
         (
             {"method": "Magic"},
-            "spec.method: Input should be 'CPT', 'SFT', 'Reward', 'DPO', 'KTO', 'ORPO', 'PPO' or 'GRPO'",
+            "spec.method: Input should be 'CPT', 'SFT', 'Reward', 'DPO', 'KTO', 'ORPO', 'PPO' or "
+            "'GRPO'",
         ),
         (
             {"podTemplate": {"env": [{"name": "FINETUNE_WORK_DIR", "value": "/x"}]}},
@@ -184,6 +185,10 @@ def scored_by(*functions: dict[str, Any]) -> dict[str, Any]:
             "spec: method GRPO needs the block grpo: write grpo.maxNewTokens, the longest answer",
         ),
         (
+            {"method": "PPO", "rewardModel": {"uri": "s3://models/judge"}},
+            "spec: method PPO needs the block ppo: write ppo.maxNewTokens, the longest answer",
+        ),
+        (
             {"method": "GRPO", "grpo": {"maxNewTokens": 8}},
             "spec: nothing scores the answers: name a rewardModel, or grpo.rewardFunctions",
         ),
@@ -212,7 +217,7 @@ def scored_by(*functions: dict[str, Any]) -> dict[str, Any]:
         ),
         (
             {**JUDGED, "ppo": {"maxNewTokens": 8, "temperature": "0"}},
-            "spec.ppo.temperature: must be a decimal string > 0 and <= 1e9, for example \"0.1\"",
+            'spec.ppo.temperature: must be a decimal string > 0 and <= 1e9, for example "0.1"',
         ),
         (
             scored_by({"type": "Regex"}),

@@ -217,7 +217,11 @@ def test_what_does_not_fit_is_refused_in_words(
         ({"prompt": "a", "completion": "b"}, Method.DPO, "PromptCompletion .* fit method SFT"),
         ({"text": "a"}, Method.SFT, "of the format Text .* fit method CPT"),
         ({"prompt": "a"}, Method.SFT, "of the format Prompt .* fit method PPO, GRPO"),
-        ({"prompt": "a", "answer": "b"}, Method.DPO, "of the format Prompt .* fit method PPO, GRPO"),
+        (
+            {"prompt": "a", "answer": "b"},
+            Method.DPO,
+            "of the format Prompt .* fit method PPO, GRPO",
+        ),
         (DOLLY, Method.GRPO, "of the format Instruction .* fit method SFT"),
         ({"text": "a"}, Method.GRPO, "of the format Text .* fit method CPT"),
         ({"chosen": TURNS, "rejected": TURNS}, Method.GRPO, "fit method Reward, DPO, ORPO"),
