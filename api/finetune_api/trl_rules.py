@@ -12,7 +12,7 @@ from finetune_api.fields import Rule
 if TYPE_CHECKING:
     from finetune_api.spec import Checkpoints, FineTuneJobSpec
 
-METHODS = ("SFT", "Reward", "DPO", "KTO")
+METHODS = ("SFT", "Reward", "DPO", "KTO", "GRPO")
 """Methods that TRL trains here."""
 
 
@@ -22,7 +22,7 @@ def trl_rules(no_wish: "Checkpoints") -> tuple[Rule, ...]:
     Args:
         no_wish: `checkpoints` of a job that says nothing of them.
     """
-    return (*_OF_TRAINING, *_OF_DPO, _no_checkpoints(no_wish))
+    return (*_OF_TRAINING, *_OF_DPO, *_OF_GRPO, _no_checkpoints(no_wish))
 
 
 def _refuse(unless: str, message: str, holds: "Callable[[FineTuneJobSpec], bool]") -> Rule:
@@ -91,5 +91,17 @@ _OF_DPO = (
         " || double(self.adapter.dropout) == 0.0",
         'trains DPO and KTO without dropout: write adapter.dropout: "0"',
         lambda spec: spec.method not in ("DPO", "KTO") or float(spec.adapter.dropout or 0) == 0,
+    ),
+)
+_OF_GRPO = (
+    _refuse(
+        "!has(self.grpo) || self.grpo.iterations == 1",
+        "counts each of grpo.iterations as a step of its own: write 1, or Native",
+        lambda spec: spec.grpo is None or spec.grpo.iterations == 1,
+    ),
+    _refuse(
+        "self.method != 'GRPO' || !has(self.training.microBatchTokens)",
+        "reads all answers of a step in one forward pass: remove microBatchTokens, or write Native",
+        lambda spec: spec.method != "GRPO" or spec.training.micro_batch_tokens is None,
     ),
 )

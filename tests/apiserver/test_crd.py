@@ -95,7 +95,7 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
         ),
         ({"evaluation": {"enabled": False, "maxNewTokens": 256}}, "no answer is generated"),
         ({"method": "Reward", "evaluation": {"maxNewTokens": 256}}, "generates no answer"),
-        ({"method": "CPT", "training": TRL}, "TRL trains SFT, Reward, DPO, KTO only"),
+        ({"method": "CPT", "training": TRL}, "TRL trains SFT, Reward, DPO, KTO, GRPO only"),
         ({"training": {"engine": "TRL"}}, "write packing: false"),
         ({"training": {**TRL, "evalEverySteps": 5}}, "remove evalEverySteps"),
         ({"training": TRL, "checkpoints": {"everySteps": 5}}, "remove checkpoints"),

@@ -127,6 +127,6 @@ class Training(ApiModel):
     max_skipped_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 10
     """Steps with a loss or gradient that is not finite before the run gives up."""
     engine: Annotated[TrainingEngine, RECIPE] = TrainingEngine.NATIVE
-    """Native, or TRL to compare with: TRL's trainer of the method (SFT, Reward, DPO,
-    KTO) does the steps on the
-    same tokens in the same order, in one process, without packing and without checkpoints."""
+    """Native, or TRL to compare with: TRL's trainer of the method (SFT, Reward, DPO, KTO,
+    GRPO) does the steps on the same tokens in the same order, in one process, without packing and
+    without checkpoints."""

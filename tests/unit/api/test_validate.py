@@ -274,8 +274,17 @@ TO: dict[str, Any] = {"uri": "s3://artifacts/team-a"}
     ("spec", "told"),
     [
         *(
-            (spec, "trains SFT, Reward, DPO, KTO only: write Native")
-            for spec in ({"method": "CPT"}, {"method": "ORPO"}, ONLINE)
+            (spec, "trains SFT, Reward, DPO, KTO, GRPO only: write Native")
+            for spec in ({"method": "CPT"}, {"method": "ORPO"}, JUDGED)
+        ),
+        (
+            {**ONLINE, "grpo": {**ONLINE["grpo"], "iterations": 2}},
+            "counts each of grpo.iterations as a step of its own: write 1, or Native",
+        ),
+        (
+            {**ONLINE, "training": {**TRL, "microBatchTokens": 64}},
+            "reads all answers of a step in one forward pass: remove microBatchTokens, or write "
+            "Native",
         ),
         (
             {"training": {"engine": "TRL"}},

@@ -38,12 +38,16 @@ class Sampling:
         """The same for Transformers, with nothing left to a model's own settings."""
         drawn: dict[str, Any] = {"do_sample": False}
         if self.temperature is not None:
-            drawn = {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p}
+            drawn = {
+                "do_sample": True,
+                "temperature": self.temperature,
+                "top_p": self.top_p,
+                "top_k": 0,
+            }
         return GenerationConfig(
             max_new_tokens=self.max_new_tokens,
             eos_token_id=list(self.eos_ids),
             pad_token_id=self.pad_id,
-            top_k=0,
             repetition_penalty=1.0,
             use_cache=True,
             **drawn,

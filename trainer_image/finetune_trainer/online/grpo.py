@@ -20,8 +20,8 @@ from finetune_trainer.online.generation import Sampling
 from finetune_trainer.online.rollouts import Rollouts, score_labels
 from finetune_trainer.rewards.judge import Judge, RightAnswers, Verdict
 
-REWARD = "reward"
-"""Name of the mean reward in metrics."""
+REWARD, ANSWER_TOKENS, MISSING_EOS = "reward", "answerTokens", "missingEos"
+"""Names in metrics: mean reward, mean length, and share of answers that were cut."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def told_of(rollouts: Rollouts, verdict: Verdict) -> dict[str, float]:
         REWARD: _mean(verdict.total),
         "rewardDeviation": float(verdict.total.std()),
         **{f"reward/{name}": _mean(scores) for name, scores in verdict.parts.items()},
-        "answerTokens": float(rollouts.lengths.mean()),
-        "missingEos": float(1 - rollouts.finished.mean()),
+        ANSWER_TOKENS: float(rollouts.lengths.mean()),
+        MISSING_EOS: float(1 - rollouts.finished.mean()),
     }
 
 

@@ -1,6 +1,6 @@
 """A batch of answers that the model wrote, as rows that can be trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from finetune_trainer.prepared import PreparedSplit
 
 @dataclass(frozen=True)
 class Rollouts:
-    """R answers, `generations` to each prompt, those to one prompt next to each other."""
+    """R answers; those to one prompt lie next to each other."""
 
     split: PreparedSplit
     """Prompt and answer of each; the answer's tokens are the labels. A unit is an answer."""
@@ -26,7 +26,23 @@ class Rollouts:
     """[R] unit of the prompts' split that each answers."""
     finished: Bool
     """[R] whether the answer ends by itself, rather than where its room does."""
-    generations: int
+
+    @classmethod
+    def of(
+        cls,
+        prompts: PreparedSplit,
+        units: Int64,
+        answers: Sequence[Sequence[int]],
+        sampling: Sampling,
+    ) -> "Rollouts":
+        """`answers` [R], each to one of `prompts`: that of `units` [R]."""
+        table = UnitTable()
+        for place, (unit, answer) in enumerate(zip(units.tolist(), answers, strict=True)):
+            prompt = prompts.row(unit)[0].tolist()
+            row = [*prompt, *answer]
+            table.add([(row, [(len(prompt), len(row))])], file=0, row=place, group=unit)
+        finished = [answer[-1] in sampling.eos_ids for answer in answers]
+        return cls(table.to_split(), units, np.array(finished, np.bool_))
 
     def __len__(self) -> int:
         """R."""
@@ -92,13 +108,7 @@ def roll_out(
     found: dict[int, list[int]] = {}
     for array in comm.gather_array(np.array(told, np.int64)):
         found |= _parsed(array.tolist())
-    table = UnitTable()
-    for place, unit in enumerate(wanted.tolist()):
-        prompt = prompts.row(unit)[0].tolist()
-        row = [*prompt, *found[place]]
-        table.add([(row, [(len(prompt), len(row))])], file=0, row=place, group=unit)
-    finished = [found[place][-1] in sampling.eos_ids for place in range(len(wanted))]
-    return Rollouts(table.to_split(), wanted, np.array(finished, np.bool_), generations)
+    return Rollouts.of(prompts, wanted, [found[n] for n in range(len(wanted))], sampling)
 
 
 def _parsed(numbers: list[int]) -> dict[int, list[int]]:

@@ -256,7 +256,7 @@ def train(
         from finetune_trainer.stages.train_trl import train_with_trl
 
         run.enter(Stage.TRAINING)
-        steps = train_with_trl(run, model, prepared, handed_over)
+        steps = train_with_trl(run, model, prepared, handed_over, answering)
         done = {"steps": steps, "planned_steps": steps, "published_step": steps}
     else:
         done = _train_natively(run, model, prepared, uris, answering)

@@ -19,6 +19,8 @@ from finetune_trainer.prepared import Prepared
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.divergence import check_divergence
 from finetune_trainer.stages.metrics import MetricsLog
+from finetune_trainer.stages.online import Answering
+from finetune_trainer.trl_engine.grpo import make_grpo_trainer
 from finetune_trainer.trl_engine.keeping import only_parameters_change
 from finetune_trainer.trl_engine.trainers import make_trainer
 from finetune_trainer.trl_engine.watch import StepWatch
@@ -27,9 +29,16 @@ _SCRATCH = "trl"
 
 
 def train_with_trl(
-    run: Run, model: torch.nn.Module, prepared: Prepared, tokenizer_folder: Path
+    run: Run,
+    model: torch.nn.Module,
+    prepared: Prepared,
+    tokenizer_folder: Path,
+    answering: Answering | None = None,
 ) -> int:
     """Do all steps on `model`, in place; their number.
+
+    Args:
+        answering: how the model answers prompts, where it is trained on its own answers.
 
     Raises InterruptedRunError between forward passes, and UserError DIVERGED.
     """
@@ -41,17 +50,30 @@ def train_with_trl(
     with only_parameters_change(model), warnings.catch_warnings():
         # TRL calls Transformers by names that it has since changed.
         warnings.simplefilter("ignore", FutureWarning)
-        trainer = make_trainer(
-            run.file.spec,
-            model,
-            prepared.train,
-            plan,
-            partners=prepared.partners[0] if prepared.partners else None,
-            tokens_per_pass=run.scoring_settings(prepared.train).micro_batch_tokens,
-            tokenizer=tokenizer,
-            folder=run.work / _SCRATCH,
-            watch=StepWatch(follower.check_stop, follower.after_step),
-        )
+        common: dict[str, Any] = {
+            "tokenizer": tokenizer,
+            "folder": run.work / _SCRATCH,
+            "watch": StepWatch(follower.check_stop, follower.after_step),
+        }
+        what = (run.file.spec, model, prepared.train, plan)
+        settings = run.scoring_settings(prepared.train)
+        if answering is not None:
+            trainer = make_grpo_trainer(
+                *what,
+                comm=run.comm,
+                sampling=answering.sampling,
+                judge=answering.judge,
+                wanted=prepared.answers[0] if prepared.answers else None,
+                settings=settings,
+                **common,
+            )
+        else:
+            trainer = make_trainer(
+                *what,
+                partners=prepared.partners[0] if prepared.partners else None,
+                tokens_per_pass=settings.micro_batch_tokens,
+                **common,
+            )
         trainer.train()
     return plan.total_steps
 

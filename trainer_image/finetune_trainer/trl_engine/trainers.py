@@ -42,8 +42,10 @@ from finetune_trainer.trl_engine.watch import StepWatch
 _LOSSES = {DpoLoss.SIGMOID: "sigmoid", DpoLoss.HINGE: "hinge"}
 
 
-class _Ours(Trainer):  # type: ignore[misc]
-    """What both trainers leave to this project."""
+class Ours(Trainer):  # type: ignore[misc]
+    """What TRL's trainers leave to this project."""
+
+    batches_hold_tokens = True
 
     def __init__(
         self, loader: StepLoader, watch: StepWatch, precision: Precision, **rest: Any
@@ -62,7 +64,7 @@ class _Ours(Trainer):  # type: ignore[misc]
 
     def get_batch_samples(self, *args: Any) -> Any:
         batches, labels = super().get_batch_samples(*args)
-        self._watch.begin_step(batches)
+        self._watch.begin_step(batches if self.batches_hold_tokens else ())
         return batches, labels
 
     def training_step(self, *args: Any, **rest: Any) -> torch.Tensor:
@@ -75,11 +77,11 @@ class _Ours(Trainer):  # type: ignore[misc]
         """Tell nobody."""
 
 
-class _Sft(_Ours, SFTTrainer):  # type: ignore[misc]
+class _Sft(Ours, SFTTrainer):  # type: ignore[misc]
     """Its loss is the mean over the label tokens of the step already."""
 
 
-class _MeanOfUnits(_Ours):
+class _MeanOfUnits(Ours):
     """TRL takes the mean of its passes' means, and passes of a step may differ by a unit: here
     what is minimised and told is the mean over the units of the step."""
 
@@ -139,7 +141,7 @@ def make_trainer(
     """
     compile_only_where_possible()
     batches = StepBatches(plan, units_per_pass(split, tokens_per_pass))
-    options = _common(spec, plan, batches, folder, on_cpu=_device_of(model).type == "cpu")
+    options = common_options(spec, plan, batches, folder, on_cpu=device_of(model).type == "cpu")
     loader = StepLoader(split, batches, _batch_maker(spec, partners, tokenizer))
     parts = {
         "loader": loader,
@@ -150,13 +152,13 @@ def make_trainer(
         # TRL wants a data set to look at; batches come from the loader.
         "train_dataset": Dataset.from_dict({"unit": np.arange(split.units)}),
         "processing_class": tokenizer,
-        "optimizers": _optimizer(spec, model, plan),
+        "optimizers": optimizer_of(spec, model, plan),
     }
     match spec.method:
         case Method.DPO:
-            return _Dpo(args=_dpo(spec, options), ref_model=_reference(model), **parts)
+            return _Dpo(args=_dpo(spec, options), ref_model=frozen_copy(model), **parts)
         case Method.KTO:
-            return _Kto(args=_kto(spec, options, split), ref_model=_reference(model), **parts)
+            return _Kto(args=_kto(spec, options, split), ref_model=frozen_copy(model), **parts)
         case Method.REWARD:
             return _Reward(args=_reward(spec, options), **parts)
     unprepared = {"skip_prepare_dataset": True}
@@ -180,7 +182,7 @@ def _batch_maker(
     return sft_batch
 
 
-def _common(
+def common_options(
     spec: FineTuneJobSpec, plan: Plan, batches: StepBatches, folder: Path, *, on_cpu: bool
 ) -> dict[str, Any]:
     """Options of either trainer. Precision, order, rates, decay and gradient checkpointing are
@@ -238,7 +240,7 @@ def _reward(spec: FineTuneJobSpec, options: dict[str, Any]) -> RewardConfig:
     return RewardConfig(**known, center_rewards_coefficient=center or None)
 
 
-def _reference(model: Any) -> Any:
+def frozen_copy(model: Any) -> Any:
     """The model that training starts from: a frozen copy of full weights. Of an adapter TRL makes
     a frozen copy itself, new or not."""
     if hasattr(model, "peft_config"):
@@ -246,7 +248,7 @@ def _reference(model: Any) -> Any:
     return copy.deepcopy(model).requires_grad_(requires_grad=False).eval()
 
 
-def _optimizer(
+def optimizer_of(
     spec: FineTuneJobSpec, model: Any, plan: Plan
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Our optimizer at the rates of our schedule: Transformers' warm-up begins with a step of
@@ -260,5 +262,5 @@ def _optimizer(
     return optimizer, rates
 
 
-def _device_of(model: torch.nn.Module) -> torch.device:
+def device_of(model: torch.nn.Module) -> torch.device:
     return next(model.parameters()).device

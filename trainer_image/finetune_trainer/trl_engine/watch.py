@@ -9,7 +9,8 @@ import torch
 from transformers import TrainerCallback
 
 from finetune_trainer.engine.step import StepResult
-from finetune_trainer.methods import dpo, ranking
+from finetune_trainer.methods import dpo, grpo, ranking
+from finetune_trainer.online.grpo import ANSWER_TOKENS, REWARD
 from finetune_trainer.trl_engine.batches import Batch, labels_in, tokens_in
 
 _OUR_NAMES = {
@@ -17,6 +18,10 @@ _OUR_NAMES = {
     "rewards/margins": dpo.MARGIN,
     "rewards/chosen": dpo.CHOSEN,
     "rewards/rejected": dpo.REJECTED,
+    "reward": REWARD,
+    "kl": grpo.KL,
+    "clip_ratio/region_mean": grpo.CLIPPED,
+    "completions/mean_length": ANSWER_TOKENS,
 }
 """TRL's name -> ours, of what both tell."""
 AfterStep = Callable[[int, StepResult, float], None]
@@ -41,6 +46,11 @@ class StepWatch(TrainerCallback):  # type: ignore[misc]
         self._losses = []
         self._tokens = sum(map(tokens_in, batches))
         self._labels = sum(map(labels_in, batches))
+
+    def read(self, tokens: int, labels: int) -> None:
+        """The step reads these too, which its batches did not hold."""
+        self._tokens += tokens
+        self._labels += labels
 
     def after_pass(self, loss: torch.Tensor) -> None:
         """A forward pass added `loss` to that of the step."""

@@ -178,9 +178,7 @@ def test_where_nothing_was_updated_yet_the_policy_is_what_the_answers_were_drawn
     told = {grpo.ADVANTAGE: facts[grpo.ADVANTAGE]}
 
     found, _ = loss_of(models.policy, batch_with(split, **told), objective)
-    same, means = loss_of(
-        models.policy, batch_with(split, **told, **{grpo.OLD: drawn}), objective
-    )
+    same, means = loss_of(models.policy, batch_with(split, **told, **{grpo.OLD: drawn}), objective)
 
     torch.testing.assert_close(found, same, atol=1e-6, rtol=0)
     torch.testing.assert_close(

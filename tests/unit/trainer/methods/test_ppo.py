@@ -103,9 +103,7 @@ def test_rewards_advantages_and_whitening_are_those_of_the_formulas() -> None:
     rewards = ppo.token_rewards(
         SCORES, rollouts["old"], rollouts["reference"], split.label_offsets[1:], 0.05
     )
-    found = ppo.advantages(
-        rewards, rollouts["values"], split.label_offsets, gamma=0.9, decay=0.8
-    )
+    found = ppo.advantages(rewards, rollouts["values"], split.label_offsets, gamma=0.9, decay=0.8)
 
     np.testing.assert_allclose(rewards, [r for line in by_hand for r in line], atol=1e-6)
     expected = advantages_by_hand(by_hand, per_answer(split, rollouts["values"]))

@@ -1,12 +1,13 @@
 """Rows that a model can learn, and jobs that TRL trains on them."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from finetune_trainer.data.table import UnitTable
 from finetune_trainer.prepared import PreparedSplit
+from finetune_trainer.stages.metrics import read_metrics
 
 from tests.unit.trainer.engine_support import VOCABULARY, Sandbox, make_prepared
 from tests.unit.trainer.test_adapter_runs import Ran, run_job
@@ -41,6 +42,16 @@ def counting(rows: int, *, seed: int, pairs: bool = False) -> PreparedSplit:
     )
 
 
+def prompts(rows: int, *, seed: int) -> PreparedSplit:
+    """Prompts of 2 to 6 tokens."""
+    rng = np.random.default_rng(seed)
+    table = UnitTable()
+    for row in range(rows):
+        tokens = rng.integers(4, VOCABULARY, int(rng.integers(2, 7))).tolist()
+        table.add([(tokens, [])], file=0, row=row + 1, group=row)
+    return table.to_split()
+
+
 def judged(split: PreparedSplit, method: str) -> PreparedSplit:
     """`split` with what people say of its rows."""
     said = {"KTO": [1, 1, 0], "Reward": [1, 0]}[method]
@@ -51,6 +62,9 @@ def make_sandbox(root: Path, *, method: str = "SFT") -> Sandbox:
     """A sandbox with 42 units of such rows, and 8 held-out ones."""
     sandbox = Sandbox.make(root)
     pairs = method in ("DPO", "Reward")
+    if method == "GRPO":
+        make_prepared(root / "prepared", prompts(42, seed=1), prompts(8, seed=9))
+        return sandbox
     train, held_out = counting(42, seed=1, pairs=pairs), counting(8, seed=9, pairs=pairs)
     partners = None
     if method in ("KTO", "Reward"):
@@ -70,6 +84,5 @@ def run_trl(sandbox: Sandbox, name: str, adapter: dict[str, Any], *start: Path, 
 
 
 def steps_of(ran: Ran) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl."""
-    text = (ran.run / "report/metrics.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
+    """The lines of metrics.jsonl that tell of steps."""
+    return read_metrics(ran.run / "report/metrics.jsonl").steps

@@ -23,6 +23,22 @@ UNEVEN: dict[str, Any] = {
 """Steps of 16, 16 and 10 units, in passes that are no divisors of them."""
 
 
+ONLINE: dict[str, Any] = {
+    "epochs": "2",
+    "globalBatchSize": 16,
+    "warmupRatio": "0",
+    "microBatchTokens": None,
+}
+GRPO: dict[str, Any] = {
+    "generations": 3,
+    "maxNewTokens": 8,
+    "rewardFunctions": [
+        {"type": "Length", "maxTokens": 4},
+        {"type": "Regex", "pattern": "w1", "weight": "2"},
+    ],
+}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -35,7 +51,7 @@ def _one_thread() -> Iterator[None]:
 def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sandbox]:
     return {
         method: make_sandbox(tmp_path_factory.mktemp(method), method=method)
-        for method in ("SFT", "DPO", "KTO", "Reward")
+        for method in ("SFT", "DPO", "KTO", "Reward", "GRPO")
     }
 
 
@@ -106,6 +122,21 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "data": {"train": [{"uri": "s3://b/rows", "format": "Ranking"}]},
         },
     ),
+    "grpo": ("GRPO", LORA, {"training": ONLINE, "grpo": GRPO}),
+    "grpo-full": (
+        "GRPO",
+        {"type": "None"},
+        {
+            "training": {**ONLINE, "learningRate": "1e-4"},
+            "grpo": {
+                **GRPO,
+                "lossType": "Dapo",
+                "scaleRewards": False,
+                "temperature": "0.8",
+                "topP": "0.9",
+            },
+        },
+    ),
     "dpo-full": ("DPO", {"type": "None"}, {"training": {**UNEVEN, "learningRate": "1e-3"}}),
 }
 
@@ -122,6 +153,10 @@ def test_both_engines_take_the_same_steps(sandboxes: dict[str, Sandbox], name: s
     assert trl.message.evaluation is not None
     assert native.message.evaluation is not None
     assert trl.message.evaluation.before == native.message.evaluation.before
+    if method == "GRPO":
+        for name in ("reward", "kl", "clipFraction", "answerTokens"):
+            told = [line[name] for line in steps_of(trl)]
+            assert told == pytest.approx([line[name] for line in steps_of(native)], abs=1e-4), name
     if method == "DPO":
         rewards = ("margin", "chosenReward", "rejectedReward")
         for ours, theirs in zip(steps_of(native), steps_of(trl), strict=True):
