@@ -1,6 +1,7 @@
 """Training beside others: `python -m benchmarks.trainer [WORK ...]` prints Markdown.
 
-WORK is any of cpt, sft, dpo, kto, orpo, reward, start, checkpoints; all of them if none is named.
+WORK is any of cpt, sft, dpo, kto, orpo, reward, grpo, ppo, start, checkpoints; all of them if none
+is named.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from functools import partial
 from finetune_api.spec import Method
 
 from benchmarks.alternate import Contestant, alternate, machine, table
-from benchmarks.trainer import checkpoints, contestants, start
+from benchmarks.trainer import checkpoints, contestants, online, start
 from benchmarks.trainer.workload import Workload, make_blocks, make_rows
 
 OURS = "this engine"
@@ -32,6 +33,8 @@ def main() -> None:
         "kto": partial(_preferences, Method.KTO, contestants.trl_kto, ">= 1.8"),
         "orpo": partial(_preferences, Method.ORPO, contestants.trl_orpo, ">= 1.8"),
         "reward": partial(_preferences, Method.REWARD, contestants.trl_reward, ">= 1.8"),
+        "grpo": online.grpo,
+        "ppo": online.ppo,
         "start": start.compare,
         "checkpoints": checkpoints.compare,
     }

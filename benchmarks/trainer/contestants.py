@@ -148,13 +148,13 @@ def trl_sft(work: Workload, *, packing: bool) -> float:
         {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}
         for prompt, answer in zip(work.prompts, work.completions, strict=True)
     ]
-    with _quiet_folder() as folder:
+    with quiet_folder() as folder:
         config = SFTConfig(max_length=LONGEST, packing=packing, **_common(folder, packing=packing))
         trainer = SFTTrainer(
-            model=_with_lora(work),
+            model=with_lora(work),
             args=config,
             train_dataset=Dataset.from_list(rows),
-            processing_class=_tokenizer(work),
+            processing_class=tokenizer_of(work),
         )
         return _timed(trainer, work.label_tokens)
 
@@ -180,7 +180,7 @@ def trl_kto(work: Workload) -> float:
     from trl.trainer.kto_config import KTOConfig
     from trl.trainer.kto_trainer import KTOTrainer
 
-    decode = _tokenizer(work).decode
+    decode = tokenizer_of(work).decode
     rows = [
         {"prompt": decode(prompt), "completion": f" {decode(answer)}", "label": index % 2 == 1}
         for index, (prompt, answer) in enumerate(zip(work.prompts, work.completions, strict=True))
@@ -200,7 +200,7 @@ def trl_reward(work: Workload) -> float:
 
 
 def _pairs(work: Workload) -> list[dict[str, str]]:
-    decode = _tokenizer(work).decode
+    decode = tokenizer_of(work).decode
     triples = zip(work.prompts, work.completions, work.rejected, strict=True)
     return [
         {"prompt": decode(p), "chosen": f" {decode(c)}", "rejected": f" {decode(r)}"}
@@ -214,14 +214,14 @@ def _trl_on_texts(
     """Its preparation of texts and its training, over the same label tokens."""
     from datasets import Dataset
 
-    model = _with_lora(work, method)
-    with _quiet_folder() as folder:
+    model = with_lora(work, method)
+    with quiet_folder() as folder:
         began = time.perf_counter()
         made = trainer(
             model=model,
             args=config(max_length=2 * LONGEST, **_common(folder, packing=False)),
             train_dataset=Dataset.from_list(rows),
-            processing_class=_tokenizer(work),
+            processing_class=tokenizer_of(work),
         )
         made.train()
         return work.label_tokens / (time.perf_counter() - began)
@@ -241,14 +241,15 @@ def _packed_steps(split: PreparedSplit) -> Iterator[list[MicroBatch]]:
         yield [make_batch(split, units, chosen, packing=True) for chosen in bins]
 
 
-def _with_lora(work: Workload, method: Method = Method.SFT) -> Any:
+def with_lora(work: Workload, method: Method = Method.SFT) -> Any:
     """The model that the engine loads, for TRL to train as it is."""
     model: Any = load_model(work.model, ModelSettings.of(ADAPTER, TRAINING, method), CPU)
     model.config.pad_token_id = 0
     return model
 
 
-def _tokenizer(work: Workload) -> Any:
+def tokenizer_of(work: Workload) -> Any:
+    """The tokenizer of the workload's model."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(work.model)
@@ -256,9 +257,12 @@ def _tokenizer(work: Workload) -> Any:
 
 def _common(folder: Path, *, packing: bool) -> dict[str, Any]:
     # A packed row of TRL holds about LONGEST tokens, so that fewer of them make the same batch.
-    per_step = 8 if packing else BATCH
+    return {"output_dir": str(folder), **trl_options(per_step=8 if packing else BATCH)}
+
+
+def trl_options(*, per_step: int) -> dict[str, Any]:
+    """What all of TRL's trainers are told; a step has `per_step` rows."""
     return {
-        "output_dir": str(folder),
         "per_device_train_batch_size": min(PER_DEVICE, per_step),
         "gradient_accumulation_steps": max(1, per_step // PER_DEVICE),
         "learning_rate": float(LEARNING_RATE),
@@ -280,6 +284,7 @@ def _timed(trainer: Any, labels: int) -> float:
 
 
 @contextmanager
-def _quiet_folder() -> Iterator[Path]:
+def quiet_folder() -> Iterator[Path]:
+    """A folder for what a trainer writes, which goes away."""
     with tempfile.TemporaryDirectory(prefix="benchmark-trl-") as folder:
         yield Path(folder)
