@@ -48,6 +48,8 @@ class Progress(ApiModel):
     """Share done of a stage without steps: of the bytes in Fetching, of the rows in Reference."""
     loss: Number | None = None
     """What the last step minimised, its mean: of SFT in nats per label token."""
+    reward: Number | None = None
+    """Mean reward of the answers that the model wrote in the last step (PPO, GRPO)."""
     learning_rate: Number | None = None
     """Learning rate of the last step."""
     tokens_per_second: Annotated[int | None, Field(ge=0, le=2_000_000_000)] = None

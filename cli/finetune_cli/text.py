@@ -52,6 +52,8 @@ def progress_numbers(progress: Progress) -> str:
         parts.append(f"step {progress.step}/{progress.total_steps} ({progress.percent}%)")
     if progress.loss is not None:
         parts.append(f"loss {progress.loss}")
+    if progress.reward is not None:
+        parts.append(f"reward {progress.reward}")
     if progress.tokens_per_second:
         parts.append(f"{progress.tokens_per_second:,} tokens/s")
     if progress.eta_seconds is not None and progress.step < progress.total_steps:

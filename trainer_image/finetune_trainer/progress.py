@@ -19,6 +19,9 @@ _EAGER_STEPS = 5
 _LINE_SECONDS = 5.0
 _SMOOTHING = 0.1
 
+REWARD = "reward"
+"""Name of the mean reward among a step's means, where the model writes answers."""
+
 log = logging.getLogger("finetune")
 
 
@@ -70,6 +73,7 @@ class ProgressWriter:
             total_steps=total,
             percent=100 * step // total,
             loss=f"{result.loss:.6g}",
+            reward=f"{result.means[REWARD]:.6g}" if REWARD in result.means else None,
             learning_rate=f"{result.learning_rate:.6g}",
             tokens_per_second=rate,
             eta_seconds=eta,
@@ -86,10 +90,11 @@ class ProgressWriter:
             return
         self._logged_at = now
         log.info(
-            "step %d/%d  loss %.4f  lr %.2e  %s tok/s  eta %s%s",
+            "step %d/%d  loss %.4f%s  lr %.2e  %s tok/s  eta %s%s",
             latest.step,
             latest.total_steps,
             result.loss,
+            f"  reward {result.means[REWARD]:.4f}" if REWARD in result.means else "",
             result.learning_rate,
             f"{rate:,}",
             timedelta(seconds=eta),

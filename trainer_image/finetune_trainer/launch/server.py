@@ -62,6 +62,7 @@ def metrics_text(progress: Progress) -> str:
         "step": progress.step,
         "total_steps": progress.total_steps,
         "loss": progress.loss,
+        "reward": progress.reward,
         "learning_rate": progress.learning_rate,
         "tokens_per_second": progress.tokens_per_second,
         "eta_seconds": progress.eta_seconds,

@@ -18,10 +18,11 @@ from finetune_trainer.methods.scorer import LabelScorer
 from finetune_trainer.online.engine import Experience
 from finetune_trainer.online.generation import Sampling
 from finetune_trainer.online.rollouts import Rollouts, score_labels
+from finetune_trainer.progress import REWARD
 from finetune_trainer.rewards.judge import Judge, RightAnswers, Verdict
 
-REWARD, ANSWER_TOKENS, MISSING_EOS = "reward", "answerTokens", "missingEos"
-"""Names in metrics: mean reward, mean length, and share of answers that were cut."""
+ANSWER_TOKENS, MISSING_EOS = "answerTokens", "missingEos"
+"""Names in metrics: mean length, and share of answers that were cut."""
 
 
 @dataclass(frozen=True)

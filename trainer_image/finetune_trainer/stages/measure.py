@@ -16,8 +16,9 @@ from finetune_trainer.methods import measurement_of
 from finetune_trainer.methods.ranking import ACCURACY
 from finetune_trainer.methods.sft import CROSS_ENTROPY
 from finetune_trainer.online.generation import StopWhenAsked
-from finetune_trainer.online.grpo import REWARD, told_of
+from finetune_trainer.online.grpo import told_of
 from finetune_trainer.prepared import Prepared
+from finetune_trainer.progress import REWARD
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.online import Answering
 

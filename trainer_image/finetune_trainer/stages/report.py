@@ -8,8 +8,8 @@ from typing import Any
 from finetune_api.manifest import Parent
 from finetune_api.status import EvaluationStatus
 
-from finetune_trainer.online.grpo import REWARD
 from finetune_trainer.prepared import Prepared
+from finetune_trainer.progress import REWARD
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.metrics import Metrics, read_metrics
 

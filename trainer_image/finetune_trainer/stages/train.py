@@ -21,8 +21,9 @@ from finetune_trainer.engine.scoring import SplitRows, measure_split
 from finetune_trainer.engine.settings import StopRequestedError
 from finetune_trainer.engine.step import Engine, Rows
 from finetune_trainer.methods import objective_of
-from finetune_trainer.online.grpo import REWARD, told_of
+from finetune_trainer.online.grpo import told_of
 from finetune_trainer.prepared import Prepared
+from finetune_trainer.progress import REWARD
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.divergence import check_divergence
 from finetune_trainer.stages.markers import Marker, write_marker

@@ -10,7 +10,8 @@ from transformers import TrainerCallback
 
 from finetune_trainer.engine.step import StepResult
 from finetune_trainer.methods import dpo, grpo, ranking
-from finetune_trainer.online.grpo import ANSWER_TOKENS, REWARD
+from finetune_trainer.online.grpo import ANSWER_TOKENS
+from finetune_trainer.progress import REWARD
 from finetune_trainer.trl_engine.batches import Batch, labels_in, tokens_in
 
 _OUR_NAMES = {
