@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from finetune_api.spec import FineTuneJobSpec
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from tests.unit.trainer.adapters_support import make_adapter
 from tests.unit.trainer.data.conftest import CHATML, make_tokenizer
@@ -54,6 +54,8 @@ class Bench:
         shared = root / "shared"
         for seed, name in enumerate(("model", "other-model")):
             _make_model(shared / name, seed)
+        for seed, name in enumerate(("judge", "other-judge"), start=2):
+            _make_model(shared / name, seed, LlamaForSequenceClassification)
         base = (shared / "model").as_uri()
         make_adapter(shared / "model", shared / "adapter", base, rank=2, target_modules=["q_proj"])
         for name, rows in _rows().items():
@@ -82,8 +84,8 @@ def document(within: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _make_model(folder: Path, seed: int) -> None:
-    """A Llama of about 40 thousand parameters whose chats are ChatML."""
+def _make_model(folder: Path, seed: int, kind: Any = LlamaForCausalLM) -> None:
+    """A Llama of about 40 thousand parameters whose chats are ChatML; it writes, or scores."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=512,
@@ -94,8 +96,9 @@ def _make_model(folder: Path, seed: int) -> None:
         num_key_value_heads=2,
         max_position_embeddings=256,
         initializer_range=0.2,
+        id2label={0: "score"},
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    kind(config).save_pretrained(folder)
     make_tokenizer(CHATML).save_pretrained(folder)
 
 
@@ -130,6 +133,7 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
             }
             for n in range(24)
         ],
+        "prompts": [{"prompt": f"What is {n}?", "answer": str(n)} for n in range(24)],
         "documents": [_text(n, "drum") for n in range(12)],
         "general": [_text(n, "river") for n in range(12)],
         "more-general": [_text(n, "gate") for n in range(12)],

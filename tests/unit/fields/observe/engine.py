@@ -8,6 +8,8 @@ from finetune_api.errors import UserError
 from finetune_api.spec import FineTuneJobSpec
 from finetune_trainer.engine.model import trainable
 from finetune_trainer.methods.scorer import base_of
+from finetune_trainer.progress import REWARD
+from finetune_trainer.rewards.functions import Answered, score_of
 from finetune_trainer.stages.train import Training
 
 from tests.unit.fields.bench import Bench
@@ -30,6 +32,21 @@ def losses(bench: Bench, spec: FineTuneJobSpec) -> object:
     """Loss of each step: of all before the last one changed the weights."""
     engine = begin(bench, spec).engine
     return [engine.run_step().loss for _ in range(engine.rows.plan.total_steps)]
+
+
+def rewards(bench: Bench, spec: FineTuneJobSpec) -> object:
+    """Mean reward of the answers of each step."""
+    engine = begin(bench, spec).engine
+    return [engine.run_step().means[REWARD] for _ in range(engine.rows.plan.total_steps)]
+
+
+def scores(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """What the first reward function gives answers of different kinds."""
+    assert spec.grpo is not None
+    assert spec.grpo.reward_functions is not None
+    score = score_of(spec.grpo.reward_functions[0])
+    answers = (("7", 1), ("8", 1), ("it is 7", 4), ("no", 9))
+    return [score(Answered(text, tokens, "7")) for text, tokens in answers]
 
 
 def first_weights(bench: Bench, spec: FineTuneJobSpec) -> object:

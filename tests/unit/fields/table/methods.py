@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.unit.fields.bench import SHARED
 from tests.unit.fields.entry import Effect, Observe, Refusal, Table
-from tests.unit.fields.observe.engine import losses, units_read
+from tests.unit.fields.observe.engine import losses, rewards, scores, units_read
 from tests.unit.fields.observe.prepare import epoch, train_rows
 from tests.unit.fields.observe.stages import card
 
@@ -53,4 +53,69 @@ DPO: Table = {
     "dpo.loss": _dpo("Sigmoid", "IPO", "Hinge"),
     "dpo.labelSmoothing": _dpo("0", "0.2"),
     "dpo.sftWeight": _dpo("0", "1"),
+}
+PROMPTS = {"data": {"train": [{"uri": f"{SHARED}/prompts.jsonl"}]}}
+GROUPS = {
+    "generations": 3,
+    "maxNewTokens": 8,
+    "rewardFunctions": [{"type": "Length", "maxTokens": 6}, {"type": "Regex", "pattern": "[a-m]"}],
+}
+
+
+def _grpo(*values: Any, seen: Observe = losses, **more: Any) -> Effect:
+    within = {"method": "GRPO", **PROMPTS, "grpo": {**GROUPS, **more}}
+    return Effect(values, (seen,), within)
+
+
+def _rule(*values: Any, **function: Any) -> Effect:
+    return _grpo(*values, seen=scores, rewardFunctions=[function])
+
+
+GRPO: Table = {
+    "grpo.generations": _grpo(2, 3),
+    "grpo.lossType": _grpo("Grpo", "DrGrpo", "Dapo"),
+    "grpo.beta": _grpo("0", "0.5"),
+    "grpo.scaleRewards": _grpo(False, True),
+    "grpo.iterations": _grpo(1, 2),
+    "grpo.clipLow": _grpo("0.01", "0.5", iterations=4),
+    "grpo.clipHigh": _grpo("0.01", "0.5", iterations=4),
+    "grpo.maxNewTokens": _grpo(4, 8),
+    "grpo.temperature": _grpo("0.5", "1"),
+    "grpo.topP": _grpo("0.5", "1"),
+    "grpo.rewardFunctions.type": _rule("ExactAnswer", "JsonValid"),
+    "grpo.rewardFunctions.weight": _grpo(None, "3", seen=rewards),
+    "grpo.rewardFunctions.pattern": _rule("no", "it is", type="Regex"),
+    "grpo.rewardFunctions.maxTokens": _rule(2, 6, type="Length"),
+}
+JUDGED: dict[str, Any] = {
+    "method": "PPO",
+    **PROMPTS,
+    "rewardModel": {"uri": f"{SHARED}/judge"},
+    "ppo": {"maxNewTokens": 8},
+}
+
+
+def _ppo(*values: Any, **more: Any) -> Effect:
+    return Effect(values, (losses,), {**JUDGED, "ppo": {**JUDGED["ppo"], **more}})
+
+
+PPO: Table = {
+    "rewardModel.uri": Effect(
+        (f"{SHARED}/judge", f"{SHARED}/other-judge"), (rewards, losses), JUDGED
+    ),
+    "ppo.klCoefficient": _ppo("0", "1"),
+    "ppo.klController": _ppo("Fixed", "Adaptive"),
+    "ppo.klTarget": _ppo("0.001", "100", klController="Adaptive"),
+    "ppo.clipRange": _ppo("0.01", "0.9"),
+    "ppo.valueClipRange": _ppo("0.001", "10"),
+    "ppo.valueCoefficient": _ppo("0.1", "1"),
+    "ppo.gamma": _ppo("0.5", "1"),
+    "ppo.lambda": _ppo("0", "1"),
+    "ppo.epochsPerBatch": _ppo(1, 2),
+    "ppo.minibatches": _ppo(1, 2),
+    "ppo.maxNewTokens": _ppo(4, 8),
+    "ppo.temperature": _ppo("0.5", "1"),
+    "ppo.topP": _ppo("0.5", "1"),
+    "ppo.missingEosPenalty": _ppo("0", "5"),
+    "ppo.whitenRewards": _ppo(False, True),
 }

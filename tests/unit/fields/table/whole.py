@@ -14,6 +14,8 @@ PARTS: tuple[Table, ...] = (
     methods.KTO,
     methods.REWARD,
     methods.ORPO,
+    methods.GRPO,
+    methods.PPO,
     pods.WORKERS,
     pods.POD_TEMPLATE,
     places.STORAGE,
