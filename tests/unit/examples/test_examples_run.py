@@ -1,6 +1,7 @@
 """Each example runs as its README says: `finetune run` on its own rows, cut to a few steps.
 
-The examples share one base model; DPO and KTO start from what SFT published, as a user would do it.
+The examples share one base model; DPO, KTO, PPO and GRPO start from what SFT published, as a user
+would do it, and PPO is judged by what Reward published.
 """
 
 import json
@@ -66,7 +67,7 @@ class Workplace:
         """Run the example `name` by its README's command, with `training` put over the job's."""
         (document,) = load_documents((EXAMPLES / name / "job.yaml").read_text())
         document["spec"]["training"] |= training
-        document["spec"]["training"].pop("epochs")
+        document["spec"]["training"].pop("epochs", None)
         if "evaluation" in document["spec"]:
             document["spec"]["evaluation"] = {"maxNewTokens": 2}
         job_file = self.root / f"{name}.yaml"
@@ -114,7 +115,15 @@ def sft(workplace: Workplace) -> Published:
     return workplace.run("sft", maxSteps=2, evalEverySteps=1)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "cpt", "sft", "reward", "dpo", "kto", "orpo"])
+@pytest.fixture(scope="module")
+def reward(workplace: Workplace) -> Published:
+    """A reward model of three steps."""
+    return workplace.run("reward", maxSteps=3)
+
+
+@pytest.mark.parametrize(
+    "name", ["quickstart", "cpt", "sft", "reward", "dpo", "kto", "orpo", "ppo", "grpo"]
+)
 def test_the_job_of_an_example_is_one_for_a_cluster(name: str) -> None:
     (document,) = load_documents((EXAMPLES / name / "job.yaml").read_text())
     job = validate(document, Target.CLUSTER)
@@ -184,9 +193,8 @@ def test_orpo_learns_from_pairs_in_one_stage_from_the_base_model(workplace: Work
 
 
 def test_a_reward_model_is_published_with_its_scale_and_the_lines_that_ask_it(
-    workplace: Workplace,
+    reward: Published,
 ) -> None:
-    reward = workplace.run("reward", maxSteps=3)
     assert {"accuracy", "margin", "centerLoss"} <= reward.steps[-1].keys()
     scale = json.loads((path_of(reward.manifest.result_uri) / "reward.json").read_text())
     assert scale["answers"] > 0
@@ -199,3 +207,53 @@ def test_a_reward_model_is_published_with_its_scale_and_the_lines_that_ask_it(
     )
     assert lines in card
     assert len(lines.splitlines()) == 3
+
+
+def test_ppo_goes_on_from_sft_and_is_judged_by_the_reward_model(
+    workplace: Workplace, sft: Published, reward: Published
+) -> None:
+    ppo = workplace.run("ppo", maxSteps=2)
+    assert sft.job.as_uri() in [parent.uri for parent in ppo.manifest.parents]
+    first, last = ppo.steps
+    assert first["kl"] == pytest.approx(0, abs=1e-3), "policy and reference are the same"
+    assert last["kl"] != pytest.approx(0, abs=1e-3)
+    assert first["reward"] == pytest.approx(first["reward/rewardModel"])
+    assert ppo.adapter["r"] == sft.adapter["r"]
+    assert rewards_of(ppo).keys() == {"before", "after"}
+
+
+def test_grpo_scores_by_rules_that_the_model_meets_by_degrees(
+    workplace: Workplace, sft: Published
+) -> None:
+    grpo = workplace.run("grpo", maxSteps=2)
+    assert [parent.uri for parent in grpo.manifest.parents] == [sft.job.as_uri()]
+    for line in grpo.steps:
+        words, stop, length = (line[f"reward/{n}"] for n in ("Regex0", "Regex1", "Length2"))
+        assert line["reward"] == pytest.approx(words + stop + 0.5 * length, abs=1e-5)
+    assert rewards_of(grpo).keys() == {"before", "after"}
+
+
+def rewards_of(published: Published) -> dict[str, float]:
+    """Mean reward of answers to held-out prompts, before and after."""
+    evaluation = published.manifest.evaluation
+    assert evaluation is not None
+    found = {"before": evaluation.before, "after": evaluation.after}
+    return {
+        when: float(measured.reward_mean)
+        for when, measured in found.items()
+        if measured is not None and measured.reward_mean is not None
+    }
+
+
+def test_rlhf_is_the_jobs_of_sft_reward_and_ppo_one_handing_its_folder_to_the_next() -> None:
+    files = {"sft": "1-sft.yaml", "reward": "2-reward.yaml", "ppo": "3-ppo.yaml"}
+    folders = {"support-sft": "rlhf-sft", "answers-reward": "rlhf-reward"}
+    for name, file in files.items():
+        (chained,) = load_documents((EXAMPLES / "rlhf" / file).read_text())
+        validate(chained, Target.CLUSTER)
+        assert chained["metadata"]["name"] == f"rlhf-{name}"
+        text = (EXAMPLES / name / "job.yaml").read_text()
+        for alone, here in folders.items():
+            text = text.replace(f"/{alone}", f"/{here}")
+        (example,) = load_documents(text)
+        assert chained["spec"] == example["spec"]
