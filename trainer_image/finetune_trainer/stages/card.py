@@ -145,7 +145,7 @@ def _measurements(evaluation: EvaluationStatus | None, *, is_reward: bool) -> li
     ]
     compared = {
         f"cross entropy, nats per {unit}": (before.cross_entropy, after.cross_entropy),
-        "mean reward of the likeliest answers": (before.reward_mean, after.reward_mean),
+        "mean reward of answers": (before.reward_mean, after.reward_mean),
         f"pairs whose chosen completion is {better}": (
             before.preference_accuracy,
             after.preference_accuracy,

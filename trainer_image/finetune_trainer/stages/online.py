@@ -134,8 +134,8 @@ class Answering:
         return found
 
     def measure(self, policy: torch.nn.Module) -> tuple[Rollouts, Verdict]:
-        """The likeliest answer of `policy` to each held-out prompt, and what it is worth;
-        collective.
+        """An answer of `policy` to each held-out prompt, drawn as in training and from the same
+        numbers each time, and what it is worth; collective.
 
         Raises StopRequestedError on all ranks when one was asked to stop.
         """
@@ -148,7 +148,7 @@ class Answering:
             policy,
             split,
             np.arange(split.units),
-            self.sampling.greedy(),
+            self.sampling,
             generations=1,
             settings=settings,
         )
