@@ -134,7 +134,12 @@ def test_ppo_takes_its_policy_and_its_reward_model_by_their_addresses(
     finish: Callable[..., Result], s3: Any, rows: str
 ) -> None:
     policy = finish("rlhf-sft", data={"train": [source(rows, "support")]})
-    judge = finish("rlhf-reward", method="Reward", data={"train": [source(rows, "rankings")]})
+    judge = finish(
+        "rlhf-reward",
+        method="Reward",
+        data={"train": [source(rows, "rankings")]},
+        evaluation={"enabled": True},
+    )
     ppo = finish(
         "rlhf-ppo",
         method="PPO",
