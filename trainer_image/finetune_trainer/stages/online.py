@@ -142,7 +142,7 @@ class Answering:
         prepared = self.fetched.prepared
         split = prepared.evaluation
         settings = self.run.scoring_settings(split)
-        seed_everything(settings.seed)
+        seed_everything(settings.seed, self.run.comm.rank)
         rollouts = roll_out(
             self.run.comm,
             policy,
