@@ -66,6 +66,8 @@ class Manifest(ApiModel):
     """Folder of the base with the adapter merged into it, when the job asked for it."""
     parents: list[Parent] = Field(default_factory=list)
     """Jobs whose results training started from, the nearest first."""
+    reward_parents: list[Parent] = Field(default_factory=list)
+    """Jobs behind the reward model that scored the answers (PPO, GRPO), the nearest first."""
     notes: list[str] = Field(default_factory=list)
     """What to know before serving the result."""
     recipe_hash: Digest

@@ -1,7 +1,7 @@
 """Methods whose model writes the answers: GRPO beside TRL's trainer, PPO beside writing alone.
 
-All start from the same weights with the same LoRA and write as many answers of the same length: a
-model of random weights hardly ever ends one by itself.
+All start from the same weights with the same LoRA. A model of random weights draws tokens evenly,
+so one token in 32 ends an answer: lengths are geometric, as those of real answers are by and large.
 """
 
 import time
@@ -30,14 +30,15 @@ from finetune_trainer.rewards.judge import Judge
 from benchmarks.alternate import Contestant, alternate, table
 from benchmarks.trainer import contestants
 from benchmarks.trainer.contestants import ADAPTER, CPU, TRAINING
-from benchmarks.trainer.workload import Workload, make_rows
+from benchmarks.trainer.workload import VOCABULARY, Workload, make_rows
 
-PROMPTS, GENERATIONS, STEPS, ANSWER = 8, 4, 2, 64
+PROMPTS, GENERATIONS, STEPS, ANSWER = 8, 4, 3, 96
 """Prompts in a step, answers to each (of GRPO), steps, and tokens of an answer."""
 PROMPT = 48
 """Tokens of a prompt, at most."""
-SAMPLING = Sampling(ANSWER, 1.0, 1.0, (2,), 0)
-TOKENS = PROMPTS * GENERATIONS * STEPS * ANSWER
+ENDS = tuple(range(2, VOCABULARY, 32))
+"""Tokens that end an answer."""
+SAMPLING = Sampling(ANSWER, 1.0, 1.0, ENDS, 0)
 OURS = "this engine"
 RATE = "answer tokens/s"
 
@@ -135,6 +136,7 @@ def _trl_grpo(work: Workload) -> float:
         return [float(np.mean([t % 2 == 0 for t in answer])) for answer in completion_ids]
 
     model = contestants.with_lora(work)
+    model.generation_config.eos_token_id = list(ENDS)
     options = contestants.trl_options(per_step=PROMPTS * GENERATIONS)
     with contestants.quiet_folder() as folder:
         config = GRPOConfig(

@@ -1,4 +1,5 @@
-"""CPT, SFT and DPO in a row: each job starts at the folder in S3 that the one before has filled."""
+"""CPT, SFT and DPO in a row, and PPO against a reward model: each job starts at the folder in S3
+that the one before has filled."""
 
 import json
 import math
@@ -126,6 +127,42 @@ def test_cpt_sft_and_dpo_hand_over_by_their_addresses(
     assert dpo.manifest.base_uri == merged
     assert dpo.status["output"]["baseModel"] == merged
     assert "preferenceAccuracy" in dpo.status["evaluation"]["after"]
+
+
+@pytest.mark.timeout(4 * JOB_SECONDS)
+def test_ppo_takes_its_policy_and_its_reward_model_by_their_addresses(
+    finish: Callable[..., Result], s3: Any, rows: str
+) -> None:
+    policy = finish("rlhf-sft", data={"train": [source(rows, "support")]})
+    judge = finish(
+        "rlhf-reward",
+        method="Reward",
+        data={"train": [source(rows, "rankings")]},
+        evaluation={"enabled": True},
+    )
+    ppo = finish(
+        "rlhf-ppo",
+        method="PPO",
+        model={"uri": policy.uri},
+        rewardModel={"uri": judge.uri},
+        data={"train": [source(rows, "ppo-questions")], "evaluationFraction": "0.2"},
+        ppo={"maxNewTokens": 8, "epochsPerBatch": 2},
+        training={**STEPS, "sequenceLength": 128},
+        workers={"nodes": 2, "resources": RESOURCES},
+    )
+    assert ppo.manifest.parents == [policy.as_parent()]
+    assert ppo.manifest.reward_parents == [judge.as_parent()]
+    assert ppo.manifest.base_uri == policy.manifest.base_uri
+    lines = [
+        json.loads(line)
+        for line in read(s3, f"{ppo.manifest.run_uri}/report/metrics.jsonl").splitlines()
+    ]
+    steps = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3]
+    assert steps[0]["kl"] == pytest.approx(0, abs=1e-3), "the policy is its own reference"
+    assert all(len(line["answers"]) > 0 for line in lines if "answers" in line)
+    assert ppo.status["data"]["unit"] == "Prompt"
+    assert "rewardMean" in ppo.status["evaluation"]["after"]
 
 
 def source(bucket: str, name: str, **more: Any) -> Document:

@@ -16,6 +16,7 @@ from finetune_api.runfile import JobIdentity, RunFile
 from finetune_api.spec import FineTuneJobSpec
 from finetune_api.status import DataStatus, PreparedStatus
 from finetune_api.units import Unit
+from finetune_trainer.data.table import UnitTable
 from finetune_trainer.prepared import (
     PreparedMetadata,
     PreparedSplit,
@@ -55,6 +56,16 @@ def make_split(lengths: list[int], *, seed: int = 0, rows_per_unit: int = 1) -> 
 def mixed_lengths(rows: int, *, seed: int = 1) -> list[int]:
     """Row lengths from 4 to 30."""
     return [int(n) for n in np.random.default_rng(seed).integers(4, 31, rows)]
+
+
+def make_prompts(rows: int, *, seed: int) -> PreparedSplit:
+    """Prompts of 2 to 6 tokens, which the model is to answer."""
+    rng = np.random.default_rng(seed)
+    table = UnitTable()
+    for row in range(rows):
+        tokens = rng.integers(4, VOCABULARY, int(rng.integers(2, 7))).tolist()
+        table.add([(tokens, [])], file=0, row=row + 1, group=row)
+    return table.to_split()
 
 
 def cross_entropy(model: Any, split: PreparedSplit) -> float:

@@ -106,11 +106,19 @@ def feedback(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     return sandbox
 
 
-@pytest.mark.parametrize("method", ["ORPO", "KTO"])
+@pytest.fixture(scope="module")
+def comparisons(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """A sandbox whose data are 40 comparisons of three answers, and 8 held-out ones."""
+    sandbox = Sandbox.make(tmp_path_factory.mktemp("comparisons"))
+    make_prepared(sandbox.root / "prepared", judged_answers(40, 1), judged_answers(8, 2))
+    return sandbox
+
+
+@pytest.mark.parametrize("method", ["ORPO", "KTO", "Reward"])
 def test_other_preferences_train_alike_on_two_processes_and_after_a_stop(
-    pairs: Sandbox, feedback: Sandbox, method: str
+    pairs: Sandbox, feedback: Sandbox, comparisons: Sandbox, method: str
 ) -> None:
-    sandbox = feedback if method == "KTO" else pairs
+    sandbox = {"ORPO": pairs, "KTO": feedback, "Reward": comparisons}[method]
     training = {"epochs": "4", "globalBatchSize": 8, "learningRate": "1e-2", "evalEverySteps": 4}
 
     def job(name: str, **more: Any) -> Path:

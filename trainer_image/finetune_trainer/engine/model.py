@@ -74,8 +74,7 @@ def load_model(
     dtype = torch.float32 if full else compute_dtype(settings.precision)
     base = load_base(folder, dtype, settings.head)
     base.config.use_cache = False
-    if device.type == "cpu" and base.is_backend_compatible():
-        base.set_attn_implementation(attention.NAME)
+    _attend_row_by_row(base, device)
     model: torch.nn.Module = base
     if adapter_folder is not None:
         model = trained_adapter(base, adapter_folder, float(settings.adapter.dropout or 0))
@@ -90,12 +89,19 @@ def load_model(
     return model.to(device)
 
 
-def load_scoring_base(folder: Path, precision: Precision) -> Any:
+def load_scoring_base(folder: Path, precision: Precision, device: torch.device) -> Any:
     """The model in `folder` that scores whole texts, in the type of the computation and without
     what training needs. Raises UserError MODEL_INVALID."""
     base = load_base(folder, compute_dtype(precision), Head.REWARD)
     base.config.use_cache = False
-    return base
+    _attend_row_by_row(base, device)
+    return base.to(device)
+
+
+def _attend_row_by_row(base: Any, device: torch.device) -> None:
+    """On CPUs, let rows of a pack attend to themselves one by one."""
+    if device.type == "cpu" and base.is_backend_compatible():
+        base.set_attn_implementation(attention.NAME)
 
 
 def load_base(folder: Path, dtype: torch.dtype | str, head: Head = Head.TOKENS) -> Any:

@@ -1,7 +1,7 @@
 """Answers that the model in training writes itself, with Transformers' `generate`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,6 @@ class Sampling:
     eos_ids: tuple[int, ...]
     """Tokens that end an answer, which they belong to."""
     pad_id: int
-
-    def greedy(self) -> "Sampling":
-        """The same, with the likeliest token each time."""
-        return replace(self, temperature=None)
 
     def config(self) -> GenerationConfig:
         """The same for Transformers, with nothing left to a model's own settings."""

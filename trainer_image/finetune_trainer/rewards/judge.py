@@ -37,7 +37,7 @@ class RightAnswers(Protocol):
 class Scorer(Protocol):
     """Scores whole answers, as a reward model does."""
 
-    def scores(self, comm: Comm, rollouts: Rollouts, settings: StepSettings) -> Float32:
+    def scores(self, comm: Comm, rollouts: Rollouts, settings: StepSettings, /) -> Float32:
         """[R] of each answer; collective, and the same on all ranks.
 
         Raises StopRequestedError on all ranks when one was asked to stop.

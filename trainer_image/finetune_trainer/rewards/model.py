@@ -93,7 +93,7 @@ def load_reward_model(
     if files.adapter is not None:
         model = _trainable(files, Adapter(), training, device)
     else:
-        model = load_scoring_base(files.base, training.precision).to(device)
+        model = load_scoring_base(files.base, training.precision, device)
     model.requires_grad_(requires_grad=False)
     share_equal_weights(model, policy)
     return RewardModel(model.eval(), files.scale, files.tail)

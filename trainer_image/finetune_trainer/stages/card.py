@@ -29,6 +29,7 @@ def write_card(run: Run, about: About) -> Path:
         f"{spec.method.value} of `{about.base}` "
         + ("(full weights)." if run.full_weights else "(adapter)."),
         *([f"Started from the adapter `{about.started_from}`."] if about.started_from else []),
+        *([f"Answers were scored by `{about.reward_model}`."] if about.reward_model else []),
         f"Licence of the base: {spec.model.license or 'not stated'}.",
         "",
         "## Load it",
@@ -145,7 +146,7 @@ def _measurements(evaluation: EvaluationStatus | None, *, is_reward: bool) -> li
     ]
     compared = {
         f"cross entropy, nats per {unit}": (before.cross_entropy, after.cross_entropy),
-        "mean reward of the likeliest answers": (before.reward_mean, after.reward_mean),
+        "mean reward of answers": (before.reward_mean, after.reward_mean),
         f"pairs whose chosen completion is {better}": (
             before.preference_accuracy,
             after.preference_accuracy,

@@ -134,21 +134,21 @@ class Answering:
         return found
 
     def measure(self, policy: torch.nn.Module) -> tuple[Rollouts, Verdict]:
-        """The likeliest answer of `policy` to each held-out prompt, and what it is worth;
-        collective.
+        """An answer of `policy` to each held-out prompt, drawn as in training and from the same
+        numbers each time, and what it is worth; collective.
 
         Raises StopRequestedError on all ranks when one was asked to stop.
         """
         prepared = self.fetched.prepared
         split = prepared.evaluation
         settings = self.run.scoring_settings(split)
-        seed_everything(settings.seed)
+        seed_everything(settings.seed, self.run.comm.rank)
         rollouts = roll_out(
             self.run.comm,
             policy,
             split,
             np.arange(split.units),
-            self.sampling.greedy(),
+            self.sampling,
             generations=1,
             settings=settings,
         )

@@ -75,6 +75,7 @@ def finish(run: Run, pointer: Pointer) -> LaunchMessage:
 def _describe(run: Run, done: Finished) -> About:
     """What people and servers must know of the result; it is written into the adapter too."""
     start, merged = done.fetched.start, done.merging is not None
+    reward = start.reward_model
     name = base_name(run, done.fetched, merged=merged)
     notes: list[str] = []
     base_uri = run.here.base if merged else start.model_uri
@@ -90,6 +91,8 @@ def _describe(run: Run, done: Finished) -> About:
         evaluation=done.evaluation,
         notes=notes,
         parents=start.parents,
+        reward_parents=reward.parents if reward else [],
+        reward_model=(reward.adapter_uri or reward.model_uri) if reward else None,
         started_from=start.adapter_uri,
     )
 
@@ -119,6 +122,7 @@ def _manifest(run: Run, done: Finished, about: About, paths: list[Path]) -> Mani
         base_uri=about.base_uri,
         merged_uri=run.here.model if run.file.spec.output.merged else None,
         parents=about.parents,
+        reward_parents=about.reward_parents,
         notes=about.notes,
         recipe_hash=run.recipe_hash,
         data_hash=run.data_hash,

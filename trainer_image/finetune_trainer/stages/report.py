@@ -31,6 +31,10 @@ class About:
     """What to know before serving it."""
     parents: list[Parent]
     """Jobs whose results it was made from."""
+    reward_parents: list[Parent]
+    """Those behind the reward model."""
+    reward_model: str | None
+    """Folder of the adapter or model that scored answers."""
     started_from: str | None
     """Folder of the adapter that training started from."""
 
@@ -46,6 +50,8 @@ def write_report(run: Run, prepared: Prepared, about: About) -> None:
         "base": about.base_uri,
         "startAdapter": about.started_from,
         "parents": [parent.to_wire() for parent in about.parents],
+        "rewardModel": about.reward_model,
+        "rewardParents": [parent.to_wire() for parent in about.reward_parents],
         "data": prepared.metadata.counts.to_wire(),
         "evaluation": about.evaluation.to_wire() if about.evaluation else None,
         "steps": len(metrics.steps),

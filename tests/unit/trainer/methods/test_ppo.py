@@ -1,6 +1,7 @@
 """PPO against the formulas of its papers, written out token by token."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -89,10 +90,7 @@ def advantages_by_hand(rewards: list[list[float]], values: list[list[float]]) ->
 
 def per_answer(split: PreparedSplit, values: Float32) -> list[list[float]]:
     bounds = split.label_offsets
-    return [
-        [float(v) for v in values[begin:end]]
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [[float(v) for v in values[begin:end]] for begin, end in pairwise(bounds.tolist())]
 
 
 def test_rewards_advantages_and_whitening_are_those_of_the_formulas() -> None:

@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 import torch
 from finetune_api.resolve import resolve
-from finetune_api.spec import FineTuneJobSpec, Training
+from finetune_api.spec import FineTuneJobSpec, Grpo, Ppo, Training
 from finetune_trainer.data.table import UnitTable
 from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.plan import Mixture, Plan
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.engine.step import Rows
+from finetune_trainer.methods.actor_critic import ActorCritic
+from finetune_trainer.online.engine import OnlineEngine
 from finetune_trainer.online.generation import Sampling
+from finetune_trainer.online.grpo import GroupRelative
+from finetune_trainer.online.ppo import ActorAndCritic
 from finetune_trainer.online.rollouts import Rollouts
 from finetune_trainer.prepared import PreparedSplit
-from transformers import LlamaConfig, LlamaForCausalLM
+from finetune_trainer.rewards.judge import Judge
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 VOCABULARY = 64
 EOS = 2
@@ -91,9 +96,45 @@ class ShareOf:
     def share(self, answer: list[int]) -> float:
         return sum(token in self.tokens for token in answer) / len(answer)
 
-    def scores(self, comm: Comm, rollouts: Rollouts, settings: StepSettings) -> Float32:
+    def scores(self, _comm: Comm, rollouts: Rollouts, _settings: StepSettings) -> Float32:
         found = [self.share(rollouts.answer(row)) for row in range(len(rollouts))]
         return np.array(found, np.float32)
+
+
+def grpo_engine(
+    policy: Any, *, steps: int, seed: int = 0, rate: str = "1e-3", **settings: Any
+) -> OnlineEngine:
+    """An engine that trains `policy` on the known reward: 8 prompts in a step."""
+    wanted = Grpo(**{"max_new_tokens": ANSWER, "beta": "0.01", "generations": 8, **settings})
+    judge = Judge(no_text, ShareOf())
+    method = GroupRelative.begin(policy, wanted, sampling(), judge, None)
+    return OnlineEngine(
+        Comm.alone(),
+        policy,
+        rows_of(make_prompts(), steps=steps, batch=8),
+        method=method,
+        training=training(learningRate=rate, seed=seed),
+    )
+
+
+def ppo_engine(
+    policy: Any, *, steps: int, batch: int = 64, seed: int = 0, rate: str = "1e-3", **settings: Any
+) -> OnlineEngine:
+    """The same by PPO, whose critic starts from nothing."""
+    torch.manual_seed(seed)
+    config = type(policy.config)(**{**policy.config.to_dict(), "id2label": {0: "score"}})
+    model = ActorCritic(policy, LlamaForSequenceClassification(config), 0.0, 1.0)
+    fields = {"max_new_tokens": ANSWER, "kl_coefficient": "0.01", "missing_eos_penalty": "0"}
+    method = ActorAndCritic(
+        model, Ppo(**{**fields, **settings}), sampling(), Judge(no_text, ShareOf())
+    )
+    return OnlineEngine(
+        Comm.alone(),
+        model,
+        rows_of(make_prompts(), steps=steps, batch=batch),
+        method=method,
+        training=training(learningRate=rate, seed=seed),
+    )
 
 
 def no_text(tokens: object) -> str:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finetune_trainer.data.table import UnitTable
 from finetune_trainer.prepared import PreparedSplit
 from finetune_trainer.stages.metrics import read_metrics
 
-from tests.unit.trainer.engine_support import VOCABULARY, Sandbox, make_prepared
+from tests.unit.trainer.engine_support import VOCABULARY, Sandbox, make_prepared, make_prompts
 from tests.unit.trainer.test_adapter_runs import Ran, run_job
 
 TRL: dict[str, Any] = {"engine": "TRL", "packing": False}
@@ -42,16 +41,6 @@ def counting(rows: int, *, seed: int, pairs: bool = False) -> PreparedSplit:
     )
 
 
-def prompts(rows: int, *, seed: int) -> PreparedSplit:
-    """Prompts of 2 to 6 tokens."""
-    rng = np.random.default_rng(seed)
-    table = UnitTable()
-    for row in range(rows):
-        tokens = rng.integers(4, VOCABULARY, int(rng.integers(2, 7))).tolist()
-        table.add([(tokens, [])], file=0, row=row + 1, group=row)
-    return table.to_split()
-
-
 def judged(split: PreparedSplit, method: str) -> PreparedSplit:
     """`split` with what people say of its rows."""
     said = {"KTO": [1, 1, 0], "Reward": [1, 0]}[method]
@@ -63,7 +52,7 @@ def make_sandbox(root: Path, *, method: str = "SFT") -> Sandbox:
     sandbox = Sandbox.make(root)
     pairs = method in ("DPO", "Reward")
     if method == "GRPO":
-        make_prepared(root / "prepared", prompts(42, seed=1), prompts(8, seed=9))
+        make_prepared(root / "prepared", make_prompts(42, seed=1), make_prompts(8, seed=9))
         return sandbox
     train, held_out = counting(42, seed=1, pairs=pairs), counting(8, seed=9, pairs=pairs)
     partners = None
