@@ -34,7 +34,7 @@ class Published:
     """The job's folder."""
     manifest: Manifest
     metrics: list[dict[str, Any]]
-    """Lines of metrics.jsonl, of steps and evaluations."""
+    """Lines of metrics.jsonl: of steps, evaluations, and answers that are shown."""
 
     @classmethod
     def read(cls, job: Path) -> "Published":
@@ -44,7 +44,7 @@ class Published:
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        return [line for line in self.metrics if "evaluation" not in line]
+        return [line for line in self.metrics if not line.keys() & {"evaluation", "answers"}]
 
     @property
     def adapter(self) -> dict[str, Any]:
@@ -213,7 +213,8 @@ def test_ppo_goes_on_from_sft_and_is_judged_by_the_reward_model(
     workplace: Workplace, sft: Published, reward: Published
 ) -> None:
     ppo = workplace.run("ppo", maxSteps=2)
-    assert sft.job.as_uri() in [parent.uri for parent in ppo.manifest.parents]
+    assert [parent.uri for parent in ppo.manifest.parents] == [sft.job.as_uri()]
+    assert [parent.uri for parent in ppo.manifest.reward_parents] == [reward.job.as_uri()]
     first, last = ppo.steps
     assert first["kl"] == pytest.approx(0, abs=1e-3), "policy and reference are the same"
     assert last["kl"] != pytest.approx(0, abs=1e-3)
