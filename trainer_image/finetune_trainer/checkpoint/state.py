@@ -32,6 +32,7 @@ def restore(engine: Updater, tensors: Tensors | None, *, applied: int) -> None:
     """
     engine.applied = applied
     restore_parameters(engine, tensors)
+    engine.optimizer.state.clear()
     if not applied:
         return
     for name, parameter in trainable(engine.model):

@@ -1,6 +1,7 @@
 """Answers that the model in training writes itself, with Transformers' `generate`."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import computing
+from finetune_trainer.methods.scorer import base_of
 from finetune_trainer.prepared import Int32
 
 _ROOM = 8
@@ -102,7 +104,7 @@ def _write(
     for line, prompt in enumerate(prompts):
         ids[line, width - len(prompt) :] = prompt
         mask[line, width - len(prompt) :] = 1
-    with torch.no_grad(), computing(precision, comm.device):
+    with torch.no_grad(), computing(precision, comm.device), _without_wishes(model):
         output = model.generate(
             input_ids=torch.from_numpy(ids).to(comm.device),
             attention_mask=torch.from_numpy(mask).to(comm.device),
@@ -110,6 +112,19 @@ def _write(
             stopping_criteria=StoppingCriteriaList([StopWhenAsked(comm)]),
         )
     return [sampling.cut(line) for line in output[:, width:].tolist()]
+
+
+@contextmanager
+def _without_wishes(model: Any) -> Iterator[None]:
+    """Transformers fills what a configuration leaves open from the model's own: lengths, tokens
+    that must not come, and other processing of logits that no update would know of."""
+    base = base_of(model)
+    before = base.generation_config
+    base.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        base.generation_config = before
 
 
 class StopWhenAsked(StoppingCriteria):  # type: ignore[misc]

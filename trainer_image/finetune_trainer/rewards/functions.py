@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ log = logging.getLogger("finetune")
 
 _SECONDS = 1.0
 """A pattern may look at one answer for this long; some take for ever on some texts."""
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL)
+_FENCES = ("```", "```json")
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,20 @@ def _search(pattern: Any, text: str, *, last: bool = False) -> Any:
 
 
 def _is_json(text: str) -> bool:
-    fenced = _FENCED.fullmatch(text)
     try:
-        json.loads(fenced[1] if fenced else text, parse_constant=_no_constant)
+        json.loads(_unfenced(text), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _unfenced(text: str) -> str:
+    """What a fenced code block holds, or the text itself. A model may write fences and blank lines
+    for ever, on which a pattern would take as long."""
+    opening, _, rest = text.strip().partition("\n")
+    content, _, closing = rest.rpartition("\n")
+    fenced = opening.rstrip() in _FENCES and closing.strip() == _FENCES[0]
+    return content if fenced else text
 
 
 def _no_constant(name: str) -> None:

@@ -50,6 +50,16 @@ def test_a_stop_between_the_updates_of_a_step_leaves_no_trace(name: str) -> None
     assert_same(capture(undisturbed), capture(stopped))
 
 
+def test_the_state_before_the_first_update_has_no_moments() -> None:
+    engine = MAKERS["grpo"]()
+    start = capture(engine)
+    engine.run_step()
+    assert engine.optimizer.state
+    restore(engine, start, applied=0)
+    assert not engine.optimizer.state
+    assert_same(start, capture(engine))
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_an_engine_goes_on_bit_equal_from_what_was_kept(name: str) -> None:
     first, resumed = MAKERS[name](), MAKERS[name]()

@@ -66,7 +66,7 @@ def test_a_models_own_generation_settings_change_nothing() -> None:
     plain, opinionated = make_policy(0), make_policy(0)
     config = opinionated.generation_config
     config.top_k, config.repetition_penalty, config.max_new_tokens = 1, 5.0, 2
-    config.do_sample = True
+    config.do_sample, config.min_new_tokens, config.suppress_tokens = True, 9, list(range(30, 64))
     assert written(plain).split.tokens.tolist() == written(opinionated).split.tokens.tolist()
 
 
