@@ -102,14 +102,20 @@ class ShareOf:
 
 
 def grpo_engine(
-    policy: Any, *, steps: int, seed: int = 0, rate: str = "1e-3", **settings: Any
+    policy: Any,
+    *,
+    steps: int,
+    seed: int = 0,
+    rate: str = "1e-3",
+    comm: Comm | None = None,
+    **settings: Any,
 ) -> OnlineEngine:
     """An engine that trains `policy` on the known reward: 8 prompts in a step."""
     wanted = Grpo(**{"max_new_tokens": ANSWER, "beta": "0.01", "generations": 8, **settings})
     judge = Judge(no_text, ShareOf())
     method = GroupRelative.begin(policy, wanted, sampling(), judge, None)
     return OnlineEngine(
-        Comm.alone(),
+        comm or Comm.alone(),
         policy,
         rows_of(make_prompts(), steps=steps, batch=8),
         method=method,
@@ -118,7 +124,14 @@ def grpo_engine(
 
 
 def ppo_engine(
-    policy: Any, *, steps: int, batch: int = 64, seed: int = 0, rate: str = "1e-3", **settings: Any
+    policy: Any,
+    *,
+    steps: int,
+    batch: int = 64,
+    seed: int = 0,
+    rate: str = "1e-3",
+    comm: Comm | None = None,
+    **settings: Any,
 ) -> OnlineEngine:
     """The same by PPO, whose critic starts from nothing."""
     torch.manual_seed(seed)
@@ -129,7 +142,7 @@ def ppo_engine(
         model, Ppo(**{**fields, **settings}), sampling(), Judge(no_text, ShareOf())
     )
     return OnlineEngine(
-        Comm.alone(),
+        comm or Comm.alone(),
         model,
         rows_of(make_prompts(), steps=steps, batch=batch),
         method=method,
