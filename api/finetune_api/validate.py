@@ -95,6 +95,11 @@ def cluster_problems(model: BaseModel, path: str) -> Iterator[Problem]:
                 )
 
 
+_LOOSE_BRACE = re.compile(r"(?<!\\)(?:\\\\)*\{(?!\d*,?\d*\})")
+"""A brace that opens no number of repetitions; the trainer's library, which stops a search that
+takes too long, would read x{e} as x with an error in it."""
+
+
 def _pattern_problems(job: FineTuneJob) -> Iterator[Problem]:
     """Regular expressions that Python does not take; the API server cannot tell."""
     functions = (job.spec.grpo.reward_functions if job.spec.grpo else None) or []
@@ -107,6 +112,8 @@ def _pattern_problems(job: FineTuneJob) -> Iterator[Problem]:
         except (re.error, RecursionError, OverflowError) as error:
             yield Problem(where, f"is no regular expression of Python's: {error}")
             continue
+        if _LOOSE_BRACE.search(function.pattern):
+            yield Problem(where, "has a brace that counts nothing: write \\{ for the character")
         if function.type is RewardFunctionType.EXACT_ANSWER and not groups:
             yield Problem(where, "has no group: put brackets around the part that is the answer")
 

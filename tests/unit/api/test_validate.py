@@ -242,6 +242,11 @@ def scored_by(*functions: dict[str, Any]) -> dict[str, Any]:
             "), unterminated subpattern at position 1",
         ),
         (
+            scored_by({"type": "Regex", "pattern": r"frac{i}"}),
+            "spec.grpo.rewardFunctions[0].pattern: has a brace that counts nothing: write \\{ for "
+            "the character",
+        ),
+        (
             scored_by({"type": "ExactAnswer", "pattern": "answer: .*"}),
             "spec.grpo.rewardFunctions[0].pattern: has no group: put brackets around the part "
             "that is the answer",
