@@ -26,6 +26,8 @@ CONFIG = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
 }
+SCORES = {**CONFIG, "architectures": ["LlamaForSequenceClassification"]}
+ONE_LABEL = {"0": "LABEL_0"}
 
 
 @dataclass
@@ -104,6 +106,15 @@ def world(tmp_path: Path, model_folder: Path) -> World:
         (made.model / path.name).write_bytes(path.read_bytes())
     made.rows("rows.jsonl", good_rows(40))
     return made
+
+
+def scoring_model(world: World, labels: dict[str, str]) -> Path:
+    """A model that scores by itself."""
+    folder = world.root / "judge"
+    make_tokenizer(CHATML).save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({**SCORES, "id2label": labels}))
+    (folder / "model.safetensors").write_bytes(b"weights that are not read")
+    return folder
 
 
 WorldChange = Callable[[World], None]

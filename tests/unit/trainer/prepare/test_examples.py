@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from finetune_api.units import Unit
 
-from tests.unit.trainer.prepare.conftest import World
+from tests.unit.trainer.prepare.conftest import ONE_LABEL, World, scoring_model
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 
@@ -25,17 +25,26 @@ def source(name: str, **options: Any) -> dict[str, Any]:
         ("KTO", source("kto/data/feedback.jsonl"), Unit.ROW),
         ("ORPO", source("orpo/data/pairs.jsonl"), Unit.PAIR),
         ("Reward", source("reward/data/rankings.jsonl", format="Ranking"), Unit.COMPARISON),
+        ("PPO", source("ppo/data/ppo-questions.jsonl"), Unit.PROMPT),
+        ("GRPO", source("grpo/data/grpo-questions.jsonl"), Unit.PROMPT),
     ],
 )
 def test_every_row_of_an_example_is_used(
     world: World, method: str, train: dict[str, Any], unit: Unit
 ) -> None:
-    cpt = {"cpt": {"replay": [source("cpt/data/general.jsonl", share="0.2")]}}
+    settings: dict[str, dict[str, Any]] = {
+        "CPT": {"cpt": {"replay": [source("cpt/data/general.jsonl", share="0.2")]}},
+        "PPO": {
+            "ppo": {"maxNewTokens": 24},
+            "rewardModel": {"uri": scoring_model(world, ONE_LABEL).as_uri()},
+        },
+        "GRPO": {"grpo": {"maxNewTokens": 32, "rewardFunctions": [{"type": "JsonValid"}]}},
+    }
     message = world.prepare(
         method=method,
         data={"train": [train]},
         training={"sequenceLength": 1024},
-        **(cpt if method == "CPT" else {}),
+        **settings.get(method, {}),
     )
 
     assert message.data is not None

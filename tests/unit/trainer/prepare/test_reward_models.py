@@ -1,6 +1,5 @@
 """A reward model must score, and read the very tokens that the model in training writes."""
 
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +17,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.unit.trainer.adapters_support import configure
 from tests.unit.trainer.data.conftest import CHATML, INST, make_tokenizer
-from tests.unit.trainer.prepare.conftest import CONFIG, World
+from tests.unit.trainer.prepare.conftest import CONFIG, ONE_LABEL, World, scoring_model
 
-SCORES = {**CONFIG, "architectures": ["LlamaForSequenceClassification"]}
-ONE, THREE = ({str(n): f"LABEL_{n}" for n in range(count)} for count in (1, 3))
+THREE_LABELS = {str(n): f"LABEL_{n}" for n in range(3)}
 
 
 @pytest.fixture
@@ -48,15 +46,6 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[Head, Path]:
             warnings.simplefilter("error")
             save_adapter(load_model(root / "base", wish, torch.device("cpu")), root / head.value)
     return {head: root / head.value for head in Head}
-
-
-def whole(world: World, labels: dict[str, str]) -> Path:
-    """A model that scores by itself."""
-    folder = world.root / "judge"
-    make_tokenizer(CHATML).save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps({**SCORES, "id2label": labels}))
-    (folder / "model.safetensors").write_bytes(b"weights that are not read")
-    return folder
 
 
 def on_the_world(world: World, adapter: Path) -> Path:
@@ -93,7 +82,7 @@ def refused(world: World, judge: Path) -> UserError:
 def test_a_model_with_one_label_or_an_adapter_with_a_head_scores(
     prompts: World, adapters: dict[Head, Path], method: str
 ) -> None:
-    made = prepare(prompts, whole(prompts, ONE), method)
+    made = prepare(prompts, scoring_model(prompts, ONE_LABEL), method)
     (prompts.root / "judge").rename(prompts.root / "whole")
     other = prepare(prompts, on_the_world(prompts, adapters[Head.REWARD]), method)
     assert made.reason is other.reason is Reason.DATA_READY
@@ -116,7 +105,7 @@ def other_template(judge: Path) -> None:
 def test_a_reward_model_that_reads_other_texts_is_refused(
     prompts: World, change: Callable[[Path], None]
 ) -> None:
-    judge = whole(prompts, ONE)
+    judge = scoring_model(prompts, ONE_LABEL)
     change(judge)
     error = refused(prompts, judge)
     assert error.message.startswith("the reward model has another tokenizer or chat template")
@@ -138,7 +127,7 @@ def test_a_whole_language_model_is_no_reward_model(prompts: World) -> None:
 
 
 def test_a_classifier_of_three_labels_is_no_reward_model(prompts: World) -> None:
-    judge = whole(prompts, THREE)
+    judge = scoring_model(prompts, THREE_LABELS)
     error = refused(prompts, judge)
     assert error.message == "a reward model gives one number, this one has other labels"
     assert error.where == f"{judge.as_uri()}/config.json"
