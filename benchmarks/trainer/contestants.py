@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from finetune_api.resolve import resolve
 from finetune_api.spec import Adapter, FineTuneJobSpec, Method, Precision, Training
+from finetune_trainer.arrays import Float32
 from finetune_trainer.data.partners import partners_of
-from finetune_trainer.engine.batches import Float32, MicroBatch, make_batch
+from finetune_trainer.engine.batches import MicroBatch, make_batch
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import ModelSettings, load_model, trainable
 from finetune_trainer.engine.packing import UnitSizes

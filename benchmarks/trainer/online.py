@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from finetune_api.spec import Grpo, Method, Ppo, Precision
+from finetune_trainer.arrays import Float32
 from finetune_trainer.data.table import UnitTable
-from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import ModelSettings, load_model
 from finetune_trainer.engine.plan import Mixture, Plan

@@ -17,7 +17,7 @@ from finetune_api.resolve import resolve
 from finetune_api.runfile import WORK_DIR_VARIABLE, JobIdentity, RunFile
 from finetune_api.spec import FineTuneJobSpec, Storage
 from finetune_trainer.launch.agent import RANK_MODULE
-from finetune_trainer.prepare import run_prepare
+from finetune_trainer.preparation.run import run_prepare
 from finetune_trainer.storage import open_store
 
 from benchmarks.alternate import Contestant, alternate, table

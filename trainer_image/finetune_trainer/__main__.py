@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     # Imported when needed: both load torch, which takes seconds that --help need not wait for.
     if parsed.command == "prepare":
-        from finetune_trainer.prepare import prepare_main
+        from finetune_trainer.preparation.process import prepare_main
 
         return prepare_main(parsed.run_file)
     from finetune_trainer.launch.main import launch_main

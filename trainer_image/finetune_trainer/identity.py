@@ -6,10 +6,9 @@ from typing import Any
 from finetune_api.hashing import canonical_digest, recipe_hash
 from finetune_api.spec import ONLINE, Adapter, FineTuneJobSpec, LossOn, answer_room
 
-from finetune_trainer.data.corpus import LocalSource
-from finetune_trainer.data.making import LocalSources
 from finetune_trainer.data.rendering import needs_answer
 from finetune_trainer.model_check import CheckedModel
+from finetune_trainer.preparation.sources import LocalSource, LocalSources
 from finetune_trainer.prepared import PREPARED_VERSION
 from finetune_trainer.version import TRAINER_VERSION
 

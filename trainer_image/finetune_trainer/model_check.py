@@ -8,10 +8,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from finetune_api.errors import FineTuneError, UserError
+from finetune_api.errors import UserError
 from finetune_api.hashing import canonical_digest
 from finetune_api.reasons import Reason
-from transformers import AutoTokenizer
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
@@ -44,6 +43,7 @@ from finetune_trainer.start_files import (
 )
 from finetune_trainer.storage import Download, Store
 from finetune_trainer.storage.addresses import checked_target
+from finetune_trainer.tokenizer import load_tokenizer
 
 PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 INDEX_FILE = "model.safetensors.index.json"
@@ -64,6 +64,8 @@ class CheckedModel:
 
     tokenizer: Any
     """A fast Transformers tokenizer."""
+    tokenizer_folder: Path
+    """Where it was loaded from."""
     tokenizer_digest: str
     """Over names and content of the tokenizer's files."""
     digest: str
@@ -117,7 +119,8 @@ def check_model(
     tokenizer = folder / "tokenizer"
     hand_over(small, adapter.folder if adapter else None, tokenizer)
     return CheckedModel(
-        tokenizer=_load_tokenizer(tokenizer, uri),
+        tokenizer=load_tokenizer(tokenizer, uri),
+        tokenizer_folder=tokenizer,
         tokenizer_digest=_tokenizer_digest(tokenizer),
         digest=start_digest(model_files, adapter_files),
         start=start,
@@ -257,27 +260,6 @@ def _check_index(path: Path, files: Files, uri: str) -> None:
     missing = sorted({str(name) for name in weight_map.values()} - set(files))
     if missing:
         raise _invalid(f"{len(missing)} weight files are missing, the first is {missing[0]}", uri)
-
-
-def _load_tokenizer(folder: Path, uri: str) -> Any:
-    config_path = folder / "tokenizer_config.json"
-    if config_path.exists() and "auto_map" in _read_json(config_path, uri):
-        raise _invalid("the tokenizer asks for code of its own (auto_map), which is not run", uri)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except FineTuneError:  # a signal's
-        raise
-    except Exception as error:
-        raise _invalid(
-            f"the tokenizer cannot be loaded ({type(error).__name__}); save it with "
-            "tokenizer.save_pretrained so that there is a tokenizer.json",
-            uri,
-        ) from error
-    if not tokenizer.is_fast:
-        raise _invalid("the tokenizer has no fast form; save it with a tokenizer.json", uri)
-    return tokenizer
 
 
 def _tokenizer_digest(folder: Path) -> str:

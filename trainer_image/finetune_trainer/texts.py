@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from finetune_trainer.arrays import offsets_of
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -20,8 +22,12 @@ class Texts:
     def of(cls, texts: Iterable[str]) -> "Texts":
         """`texts`, in their order."""
         encoded = [text.encode() for text in texts]
-        ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), ends)
+        sizes = np.array([len(text) for text in encoded], np.int64)
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets_of(sizes))
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays by name."""
+        return {"content": self.content, "offsets": self.offsets}
 
     def __len__(self) -> int:
         """R."""
@@ -34,7 +40,4 @@ class Texts:
     def select(self, keep: npt.NDArray[np.bool_]) -> "Texts":
         """The texts for which `keep` [R] is True, in their order."""
         lengths = np.diff(self.offsets)
-        ends = np.cumsum(lengths[keep], dtype=np.int64)
-        return Texts(
-            self.content[np.repeat(keep, lengths)], np.concatenate([np.zeros(1, np.int64), ends])
-        )
+        return Texts(self.content[np.repeat(keep, lengths)], offsets_of(lengths[keep]))

@@ -17,14 +17,8 @@ from finetune_api.spec import FineTuneJobSpec
 from finetune_api.status import DataStatus, PreparedStatus
 from finetune_api.units import Unit
 from finetune_trainer.data.table import UnitTable
-from finetune_trainer.prepared import (
-    PreparedMetadata,
-    PreparedSplit,
-    SampleRow,
-    SourceInfo,
-    Splits,
-    write_prepared,
-)
+from finetune_trainer.prepared import PreparedMetadata, PreparedSplit, SampleRow, SourceInfo, Splits
+from finetune_trainer.prepared_files import write_prepared
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -127,7 +121,7 @@ def make_prepared(
         sequence_length=32,
         counts=DataStatus(rows=len(train), evaluation_rows=len(evaluation)),
         evaluation_tokens=int(evaluation.row_offsets[-1]),
-        sources=[SourceInfo(uri="s3://b/rows", sha256="0" * 64, shape="", rows=len(train))],
+        sources=[SourceInfo(uri="s3://b/rows", sha256="0" * 64, files=[], rows=len(train))],
         samples=[
             SampleRow(
                 prompt_messages=[{"role": "user", "content": "w5 w6 w7"}],
@@ -136,7 +130,7 @@ def make_prepared(
             )
         ],
     )
-    write_prepared(folder, train, evaluation, metadata, partners)
+    write_prepared(folder, metadata, train, evaluation, partners=partners)
     return folder
 
 

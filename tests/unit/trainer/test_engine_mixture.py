@@ -167,7 +167,7 @@ def test_the_units_of_a_source_are_those_of_its_rows_in_the_split() -> None:
         counts=DataStatus(rows=5),
         evaluation_tokens=0,
         sources=[
-            SourceInfo(uri=f"s3://d/{n}", sha256="0" * 64, shape="", rows=9) for n in range(3)
+            SourceInfo(uri=f"s3://d/{n}", sha256="0" * 64, files=[], rows=9) for n in range(3)
         ],
         samples=[],
     )

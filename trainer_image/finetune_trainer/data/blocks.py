@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from finetune_trainer.data.table import offsets_of, select_units
-from finetune_trainer.prepared import Int64, PreparedSplit
+from finetune_trainer.arrays import Int64, offsets_of
+from finetune_trainer.data.table import select_units
+from finetune_trainer.prepared import PreparedSplit
 
 
 def cut_into_blocks(documents: PreparedSplit, length: int) -> PreparedSplit:

@@ -33,6 +33,9 @@ class InvalidRow(Exception):
         self.message = message[:MAX_MESSAGE]
         self.field = field[:MAX_FIELD] if field is not None else None
 
+    def __reduce__(self) -> tuple[type["InvalidRow"], tuple[Fault, str, str | None]]:
+        return InvalidRow, (self.fault, self.message, self.field)
+
 
 def kind_of(value: object) -> str:
     """The JSON word for the type of `value`, to be shown in its place."""

@@ -19,6 +19,7 @@ class RowTemplate:
 
     def __init__(self, source: str, where: str) -> None:
         """Raises UserError InvalidSpec when `source` is no Jinja template; `where` names it."""
+        self._made_of = (source, where)
         environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
         )
@@ -30,6 +31,10 @@ class RowTemplate:
                 f"is not a Jinja template (line {error.lineno}: {error.message})",
                 where=where,
             ) from error
+
+    def __reduce__(self) -> tuple[type["RowTemplate"], tuple[str, str]]:
+        """Compiled anew in another process."""
+        return RowTemplate, self._made_of
 
     def render(self, values: Mapping[str, object]) -> str:
         """The text made of `values`. Raises InvalidRow."""

@@ -1,4 +1,4 @@
-"""Reading JSON lines and JSON arrays, one row at a time.
+"""Reading JSON lines and JSON arrays, a chunk of rows at a time.
 
 Memory is bounded by the longest row, not by the file.
 """
@@ -6,6 +6,7 @@ Memory is bounded by the longest row, not by the file.
 import codecs
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,9 +28,44 @@ _FOREIGN = {
 }
 
 ParsedRow = dict[str, Any] | InvalidRow
+NumberedRow = tuple[int, ParsedRow]
+"""(row, counted from 1; what it holds)."""
 
 
-def read_rows(path: Path, where: str) -> Iterator[tuple[int, ParsedRow]]:
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of a file, cheap to hand to another process."""
+
+    first: int
+    """Number of the first row."""
+    content: bytes | list[ParsedRow]
+    """Lines that nobody looked into yet, or rows."""
+
+    @property
+    def last(self) -> int:
+        """Number of the last row."""
+        if isinstance(self.content, list):
+            return self.first + len(self.content) - 1
+        return self.first + self.content.count(b"\n")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the rows; about as many as were read where they are no bytes any more."""
+        return len(self.content) if isinstance(self.content, bytes) else _CHUNK
+
+    def rows(self) -> Iterator[NumberedRow]:
+        """What it holds; empty lines count, and give no row."""
+        if isinstance(self.content, list):
+            yield from enumerate(self.content, start=self.first)
+            return
+        for number, line in enumerate(self.content.split(b"\n"), start=self.first):
+            if len(line) > MAX_ROW_BYTES:
+                yield number, _too_long()
+            elif line.strip():
+                yield number, parse_line(line)
+
+
+def read_rows(path: Path, where: str) -> Iterator[NumberedRow]:
     """(row, value) of each row in the file at `path`; a row that cannot be read is an InvalidRow.
 
     Rows are numbered from 1: lines in a JSONL file (empty lines count, and give no row),
@@ -39,6 +75,12 @@ def read_rows(path: Path, where: str) -> Iterator[tuple[int, ParsedRow]]:
     Raises UserError InvalidData for a file that holds neither, or an array that breaks off:
     what follows the break cannot be read.
     """
+    for chunk in read_chunks(path, where):
+        yield from chunk.rows()
+
+
+def read_chunks(path: Path, where: str) -> Iterator[Chunk]:
+    """The rows that `read_rows` reads, about a mebibyte at a time. Raises UserError likewise."""
     with path.open("rb") as file:
         start = file.read(8)
         for magic, name in _FOREIGN.items():
@@ -50,9 +92,9 @@ def read_rows(path: Path, where: str) -> Iterator[tuple[int, ParsedRow]]:
                 )
         file.seek(len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0)
         if _first_byte(file) == b"[":
-            yield from _array_rows(file, where)
+            yield from _array_chunks(file, where)
         else:
-            yield from _line_rows(file)
+            yield from _line_chunks(file)
 
 
 def _first_byte(file: IO[bytes]) -> bytes:
@@ -65,16 +107,25 @@ def _first_byte(file: IO[bytes]) -> bytes:
     return byte
 
 
-def _line_rows(file: IO[bytes]) -> Iterator[tuple[int, ParsedRow]]:
-    number = 0
-    while line := file.readline(MAX_ROW_BYTES + 1):
-        number += 1
-        if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+def _line_chunks(file: IO[bytes]) -> Iterator[Chunk]:
+    """Whole lines; of a line that is too long no more than its beginning is ever held."""
+    first, rest = 1, b""
+    while block := file.read(_CHUNK):
+        lines, end, tail = (rest + block).rpartition(b"\n")
+        if end:
+            yield Chunk(first, lines)
+            first += lines.count(b"\n") + 1
+        rest = tail
+        if len(rest) > MAX_ROW_BYTES:
+            yield Chunk(first, [_too_long()])
+            first, rest = first + 1, b""
             _skip_line(file)
-            message = f"the line is longer than {MAX_ROW_BYTES // 2**20} MiB"
-            yield number, InvalidRow(Fault.LINE_LENGTH, message)
-        elif line.strip():
-            yield number, _parse_line(line)
+    if rest:
+        yield Chunk(first, rest)
+
+
+def _too_long() -> InvalidRow:
+    return InvalidRow(Fault.LINE_LENGTH, f"the line is longer than {MAX_ROW_BYTES // 2**20} MiB")
 
 
 def _skip_line(file: IO[bytes]) -> None:
@@ -82,7 +133,8 @@ def _skip_line(file: IO[bytes]) -> None:
         pass
 
 
-def _parse_line(line: bytes) -> ParsedRow:
+def parse_line(line: bytes) -> ParsedRow:
+    """The row in a line of UTF-8 JSON."""
     try:
         text = line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
@@ -106,9 +158,20 @@ def _not_utf8(detail: str = "") -> InvalidRow:
     return InvalidRow(Fault.ENCODING, f"is not UTF-8{detail}; convert the file to UTF-8")
 
 
-def _array_rows(file: IO[bytes], where: str) -> Iterator[tuple[int, ParsedRow]]:
+def _array_chunks(file: IO[bytes], where: str) -> Iterator[Chunk]:
     """Rows of an array, decoded element by element from a growing buffer."""
     window = _Window(file)
+    first, rows, begin = 1, list[ParsedRow](), 0
+    for row in _array_rows(window, where):
+        rows.append(row)
+        if window.consumed - begin >= _CHUNK:
+            yield Chunk(first, rows)
+            first, rows, begin = first + len(rows), [], window.consumed
+    if rows:
+        yield Chunk(first, rows)
+
+
+def _array_rows(window: "_Window", where: str) -> Iterator[ParsedRow]:
     window.skip_space()
     window.take()  # the opening bracket
     number = 0
@@ -116,7 +179,7 @@ def _array_rows(file: IO[bytes], where: str) -> Iterator[tuple[int, ParsedRow]]:
         return
     while True:
         number += 1
-        yield number, _next_element(window, f"{where}:{number}")
+        yield _next_element(window, f"{where}:{number}")
         separator = window.skip_space()
         window.take()
         if separator == "]":
@@ -160,6 +223,8 @@ class _Window:
         self._ended = False
         self.damaged = False
         """The last decoded value held bytes that are not UTF-8."""
+        self.consumed = 0
+        """Characters of the values that were decoded."""
 
     def skip_space(self) -> str:
         """Move to the next character that is no white space and return it; "" at the end."""
@@ -190,6 +255,7 @@ class _Window:
                 self._grow()  # a number may go on
                 continue
             self.damaged = _has_surrogate_escape(self._text[self._position : end])
+            self.consumed += end - self._position
             self._position = end
             return value
 

@@ -5,8 +5,7 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
+from finetune_trainer.arrays import Bool, Int64
 
 DEFAULT_SHARE = Decimal("0.05")
 DEFAULT_LEAST = 100

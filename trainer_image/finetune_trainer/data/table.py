@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from finetune_trainer.arrays import Int32, offsets_of
 from finetune_trainer.data.spans import Span
-from finetune_trainer.prepared import Int32, Int64, PreparedSplit
+from finetune_trainer.prepared import PreparedSplit
 from finetune_trainer.texts import Texts
 
 TokenRow = tuple[list[int], list[Span]]
@@ -100,10 +101,3 @@ def select_units(split: PreparedSplit, keep: npt.NDArray[np.bool_]) -> PreparedS
         unit_offsets=offsets_of(row_counts[keep]),
         row_values=split.row_values[rows],
     )
-
-
-def offsets_of(counts: Int64) -> Int64:
-    """[N + 1] where each of N things begins, from their sizes [N]; the last is the end."""
-    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets

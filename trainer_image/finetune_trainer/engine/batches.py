@@ -7,18 +7,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from finetune_trainer.arrays import Bool, Float32, Int64
 from finetune_trainer.engine.packing import Bin
 from finetune_trainer.prepared import PreparedSplit
 
 IGNORED = -100
 """Target of a position that predicts no label token."""
-
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

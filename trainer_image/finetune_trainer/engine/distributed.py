@@ -13,16 +13,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import distributed as dist
 from torch._C._distributed_c10d import Store
 
+from finetune_trainer.arrays import Float32, Int64
 from finetune_trainer.engine.interrupt import StopFlag, interrupted
 
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """A collective that takes longer means a peer that hangs."""
 _STOP_KEY = "finetune/stop"

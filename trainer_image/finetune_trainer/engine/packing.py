@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from finetune_trainer.arrays import Int64
 from finetune_trainer.prepared import PreparedSplit
 
-Int64 = npt.NDArray[np.int64]
 Bin = list[int]
 """Positions, within the global batch, of the units that one forward pass reads; empty: a dummy."""
 Layout = list[list[Bin]]

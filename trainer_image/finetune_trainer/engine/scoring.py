@@ -8,7 +8,8 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from finetune_trainer.engine.batches import Float32, Int64, MicroBatch, make_batch
+from finetune_trainer.arrays import Float32, Int64
+from finetune_trainer.engine.batches import MicroBatch, make_batch
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.loss import LossModule
 from finetune_trainer.engine.model import computing

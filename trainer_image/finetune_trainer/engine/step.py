@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from finetune_api.spec import Training
 
-from finetune_trainer.engine.batches import Float32
+from finetune_trainer.arrays import Float32
 from finetune_trainer.engine.determinism import seed_everything
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.plan import Plan

@@ -10,7 +10,8 @@ import torch
 from finetune_api.spec import Training
 from torch.nn.parallel import DistributedDataParallel
 
-from finetune_trainer.engine.batches import Int64, MicroBatch, make_batch
+from finetune_trainer.arrays import Int64
+from finetune_trainer.engine.batches import MicroBatch, make_batch
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.loss import LossModule
 from finetune_trainer.engine.model import computing, trainable

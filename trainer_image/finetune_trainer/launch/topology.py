@@ -1,16 +1,14 @@
 """Where this pod stands among the pods of a run, from training-operator's variables."""
 
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from finetune_api.errors import InternalError
 from finetune_api.reasons import Reason
 from finetune_api.spec import Workers
 
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+from finetune_trainer.cpus import available_cpus
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,7 @@ class Topology:
 
 def threads_per_process(processes: int) -> int:
     """CPU threads of each rank: this pod's share of CPUs, at least one."""
-    cpus = float(len(os.sched_getaffinity(0)))
-    if _CPU_QUOTA.exists():
-        quota, period = _CPU_QUOTA.read_text(encoding="ascii").split()
-        if quota != "max":
-            cpus = min(cpus, int(quota) / int(period))
-    return max(1, int(cpus) // processes)
+    return max(1, available_cpus() // processes)
 
 
 def _free_port() -> int:

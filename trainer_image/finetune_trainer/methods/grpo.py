@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from finetune_api.spec import Grpo, GrpoLoss
 
-from finetune_trainer.engine.batches import Float32, MicroBatch
+from finetune_trainer.arrays import Float32
+from finetune_trainer.engine.batches import MicroBatch
 from finetune_trainer.methods.objective import Counts, Objective, Sums
 from finetune_trainer.methods.scorer import LabelScorer
 

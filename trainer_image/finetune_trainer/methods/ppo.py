@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from finetune_api.spec import Ppo
 
-from finetune_trainer.engine.batches import Float32, Int64, MicroBatch
+from finetune_trainer.arrays import Float32, Int64
+from finetune_trainer.engine.batches import MicroBatch
 from finetune_trainer.methods.actor_critic import ActorCriticScorer
 from finetune_trainer.methods.objective import Counts, Objective, Sums
 from finetune_trainer.methods.scorer import LabelScorer

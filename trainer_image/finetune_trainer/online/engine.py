@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from finetune_api.spec import Training
 
+from finetune_trainer.arrays import Float32, Int64
 from finetune_trainer.checkpoint.state import capture, restore
-from finetune_trainer.engine.batches import Float32, Int64
 from finetune_trainer.engine.determinism import seed_everything
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.scoring import SplitRows

@@ -10,10 +10,10 @@ import torch
 from finetune_api.spec import Precision
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from finetune_trainer.arrays import Int32
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import computing
 from finetune_trainer.methods.scorer import base_of
-from finetune_trainer.prepared import Int32
 
 _ROOM = 8
 """Tokens of a generating batch for each that a training pass may hold: without gradients a token

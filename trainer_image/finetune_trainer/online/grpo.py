@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from finetune_api.spec import Grpo
 
-from finetune_trainer.engine.batches import Float32
+from finetune_trainer.arrays import Float32
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.engine.twins import frozen_twin

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from finetune_api.spec import KlController, Ppo
 
-from finetune_trainer.engine.batches import Float32
+from finetune_trainer.arrays import Float32
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.engine.twins import frozen_twin

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from finetune_trainer.arrays import Bool, Float32, Int64
 from finetune_trainer.data.table import UnitTable
-from finetune_trainer.engine.batches import Bool, Float32, Int64, MicroBatch, make_batch
+from finetune_trainer.engine.batches import MicroBatch, make_batch
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import computing
 from finetune_trainer.engine.scoring import SplitRows

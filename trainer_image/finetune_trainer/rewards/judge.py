@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from finetune_api.spec import RewardFunction
 
-from finetune_trainer.engine.batches import Float32
+from finetune_trainer.arrays import Float32
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.online.rollouts import Rollouts

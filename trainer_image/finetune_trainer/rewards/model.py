@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from finetune_api.spec import Adapter, Method, Training
 
-from finetune_trainer.engine.batches import Float32
+from finetune_trainer.arrays import Float32
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.model import ModelSettings, load_model, load_scoring_base
 from finetune_trainer.engine.settings import StepSettings

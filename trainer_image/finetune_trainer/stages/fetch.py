@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from finetune_trainer.handover import hand_over
-from finetune_trainer.prepared import Prepared, read_prepared
+from finetune_trainer.prepared import Prepared
+from finetune_trainer.prepared_files import read_prepared
 from finetune_trainer.stages.context import Run, node_of_this_rank
 from finetune_trainer.start_files import StartRecord, checked_files, find_record
 from finetune_trainer.storage import Download, ObjectInfo, PreconditionFailed

@@ -16,7 +16,7 @@ from finetune_api.progress import Stage
 from finetune_api.reasons import Reason
 from safetensors.numpy import load, save
 
-from finetune_trainer.engine.batches import Float32
+from finetune_trainer.arrays import Float32
 from finetune_trainer.engine.scoring import row_logprobs
 from finetune_trainer.prepared import PreparedSplit
 from finetune_trainer.stages.context import Run

@@ -10,11 +10,11 @@ import torch
 from finetune_api.progress import Stage
 from finetune_api.spec import TrainingEngine
 
+from finetune_trainer.arrays import Float32
 from finetune_trainer.checkpoint.find import Wanted, at_step, newest
 from finetune_trainer.checkpoint.header import METRICS_FILE, CheckpointHeader, Evaluated
 from finetune_trainer.checkpoint.state import capture, fits, restore, restore_parameters
 from finetune_trainer.checkpoint.write import CheckpointWriter, Snapshot
-from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.interrupt import interrupted
 from finetune_trainer.engine.mixture import plan_of
 from finetune_trainer.engine.scoring import SplitRows, measure_split

@@ -4,7 +4,8 @@ engine, and TRL neither renders nor cuts anything."""
 import numpy as np
 import torch
 
-from finetune_trainer.engine.batches import IGNORED, Int64
+from finetune_trainer.arrays import Int64
+from finetune_trainer.engine.batches import IGNORED
 from finetune_trainer.prepared import PreparedSplit
 
 Batch = dict[str, torch.Tensor]

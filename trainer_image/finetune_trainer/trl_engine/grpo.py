@@ -12,7 +12,7 @@ from finetune_api.spec import FineTuneJobSpec, Grpo, GrpoLoss
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from finetune_trainer.engine.batches import Int64
+from finetune_trainer.arrays import Int64
 from finetune_trainer.engine.determinism import seed_everything
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.plan import Plan

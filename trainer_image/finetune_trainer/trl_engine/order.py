@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-from finetune_trainer.engine.batches import Int64
+from finetune_trainer.arrays import Int64
 from finetune_trainer.engine.plan import Plan, epoch_order
 from finetune_trainer.prepared import PreparedSplit
 from finetune_trainer.trl_engine.batches import Batch

@@ -21,7 +21,7 @@ from trl.trainer.reward_trainer import RewardTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from finetune_trainer.engine.batches import Int64
+from finetune_trainer.arrays import Int64
 from finetune_trainer.engine.model import computing
 from finetune_trainer.engine.optimizer import make_optimizer, set_rate
 from finetune_trainer.engine.plan import Plan

@@ -5,8 +5,9 @@ from finetune_api.messages import PrepareMessage
 from finetune_api.resolve import resolve
 from finetune_api.runfile import JobIdentity, RunFile
 from finetune_api.spec import FineTuneJobSpec
-from finetune_trainer.prepare import run_prepare
-from finetune_trainer.prepared import Prepared, PreparedSplit, read_prepared
+from finetune_trainer.preparation.run import run_prepare
+from finetune_trainer.prepared import Prepared, PreparedSplit
+from finetune_trainer.prepared_files import read_prepared
 from finetune_trainer.storage import open_store
 from finetune_trainer.storage.addresses import file_path
 

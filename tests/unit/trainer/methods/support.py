@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from finetune_api.spec import Precision
-from finetune_trainer.engine.batches import Float32, MicroBatch
+from finetune_trainer.arrays import Float32
+from finetune_trainer.engine.batches import MicroBatch
 from finetune_trainer.engine.settings import StepSettings
 from finetune_trainer.methods.objective import Objective
 from finetune_trainer.prepared import PreparedSplit

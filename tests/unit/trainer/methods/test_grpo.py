@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from finetune_api.spec import Grpo, GrpoLoss
-from finetune_trainer.engine.batches import Float32, MicroBatch, make_batch
+from finetune_trainer.arrays import Float32
+from finetune_trainer.engine.batches import MicroBatch, make_batch
 from finetune_trainer.methods import grpo
 from finetune_trainer.methods.scorer import LabelScorer
 from finetune_trainer.prepared import PreparedSplit

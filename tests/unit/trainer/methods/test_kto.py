@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from finetune_api.spec import Kto
-from finetune_trainer.engine.batches import Float32, make_batch
+from finetune_trainer.arrays import Float32
+from finetune_trainer.engine.batches import make_batch
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.scoring import SplitRows, measure_split, measure_units, row_logprobs
 from finetune_trainer.methods import kto

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from finetune_api.spec import Ppo
-from finetune_trainer.engine.batches import Float32, make_batch
+from finetune_trainer.arrays import Float32
+from finetune_trainer.engine.batches import make_batch
 from finetune_trainer.methods import ppo
 from finetune_trainer.methods.actor_critic import ActorCritic
 from finetune_trainer.prepared import PreparedSplit

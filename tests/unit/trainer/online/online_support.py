@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from finetune_api.resolve import resolve
 from finetune_api.spec import FineTuneJobSpec, Grpo, Ppo, Training
+from finetune_trainer.arrays import Float32
 from finetune_trainer.data.table import UnitTable
-from finetune_trainer.engine.batches import Float32
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.plan import Mixture, Plan
 from finetune_trainer.engine.settings import StepSettings

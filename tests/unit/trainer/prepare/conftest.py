@@ -11,7 +11,7 @@ from finetune_api.messages import PrepareMessage
 from finetune_api.resolve import resolve
 from finetune_api.runfile import RunFile
 from finetune_api.spec import FineTuneJobSpec, Storage
-from finetune_trainer.prepare import run_prepare
+from finetune_trainer.preparation.run import run_prepare
 from finetune_trainer.storage import open_store
 
 from tests.unit.trainer.data.conftest import CHATML, make_tokenizer

@@ -10,7 +10,7 @@ from finetune_api.manifest import Manifest
 from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
 from finetune_api.status import PreparedStatus
-from finetune_trainer.prepared import METADATA_FILE, TRAIN_FILE
+from finetune_trainer.prepared_files import METADATA_FILE, TRAIN_FILE
 
 from tests.unit.trainer.prepare.conftest import World, WorldChange, good_rows
 

@@ -10,10 +10,10 @@ from finetune_api.spec import Storage
 from finetune_api.status import DataStatus
 from finetune_api.units import Unit
 from finetune_trainer.data.table import UnitTable, select_units
-from finetune_trainer.prepared import (
+from finetune_trainer.prepared import PreparedMetadata
+from finetune_trainer.prepared_files import (
     METADATA_FILE,
     TRAIN_FILE,
-    PreparedMetadata,
     find_prepared,
     read_prepared,
     upload_prepared,
@@ -47,7 +47,7 @@ def metadata() -> PreparedMetadata:
 
 @pytest.fixture
 def folder(metadata: PreparedMetadata, tmp_path: Path) -> Path:
-    write_prepared(tmp_path / "made", table().to_split(), UnitTable().to_split(), metadata)
+    write_prepared(tmp_path / "made", metadata, table().to_split(), UnitTable().to_split())
     return tmp_path / "made"
 
 
@@ -88,7 +88,7 @@ def test_right_answers_come_back_where_there_are_some(
     answers = prompts.answers(), UnitTable().answers()
     split, none = prompts.to_split(), UnitTable().to_split()
 
-    write_prepared(tmp_path / "prompts", split, none, metadata, answers=answers)
+    write_prepared(tmp_path / "prompts", metadata, split, none, answers=answers)
 
     found = read_prepared(tmp_path / "prompts")
     assert found.train.label_counts.tolist() == [0, 0, 0]

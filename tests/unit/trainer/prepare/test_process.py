@@ -10,7 +10,8 @@ from finetune_api.exits import ExitCode, Outcome
 from finetune_api.messages import PrepareMessage, decode
 from finetune_api.reasons import Reason
 from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE
-from finetune_trainer import prepare
+from finetune_trainer.preparation import run as prepare
+from finetune_trainer.preparation.process import prepare_main
 from finetune_trainer.storage import PreconditionFailed
 
 from tests.unit.trainer.prepare.conftest import World
@@ -28,7 +29,7 @@ def process(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(text: str | None = None) -> tuple[int, PrepareMessage]:
         path = world.root / "run.json"
         path.write_text(world.run_file().dump() if text is None else text)
-        code = prepare.prepare_main(path)
+        code = prepare_main(path)
         message = decode(PrepareMessage, (world.root / "log").read_text())
         assert message is not None
         return code, message

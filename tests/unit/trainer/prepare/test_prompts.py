@@ -9,8 +9,9 @@ from finetune_api.errors import UserError
 from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
 from finetune_api.units import Unit
-from finetune_trainer.prepare import RefusedDataError
-from finetune_trainer.prepared import ANSWER_FILES, Prepared, read_prepared
+from finetune_trainer.preparation.run import RefusedDataError
+from finetune_trainer.prepared import Prepared
+from finetune_trainer.prepared_files import ANSWER_FILES, read_prepared
 
 from tests.unit.trainer.data.conftest import CHATML, make_tokenizer
 from tests.unit.trainer.prepare.conftest import World

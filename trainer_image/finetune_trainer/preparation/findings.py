@@ -74,6 +74,17 @@ class Findings:
         """Rows that cannot be trained on."""
         return self.faults.total()
 
+    def merge(self, other: "Findings") -> None:
+        """Add what was found in rows that follow."""
+        self.rows += other.rows
+        self.faults += other.faults
+        self.errors += other.errors[: MAX_ERRORS_KEPT - len(self.errors)]
+        self.too_long += other.too_long
+        self.too_long_rows += other.too_long_rows[: MAX_ERRORS_KEPT - len(self.too_long_rows)]
+        self.longest = max(self.longest, other.longest)
+        self.special_text += other.special_text
+        self.special_rows += other.special_rows[: MAX_ERRORS_KEPT - len(self.special_rows)]
+
     def add_invalid(self, uri: str, row: int, fault: InvalidRow) -> None:
         """Count an invalid row."""
         self.faults[fault.fault] += 1

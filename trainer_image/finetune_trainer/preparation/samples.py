@@ -1,21 +1,19 @@
 """Held-out rows as text, for the answer that is shown before and after training."""
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 
 from finetune_trainer.data.chat import Chat
 from finetune_trainer.data.conversation import Conversation
-from finetune_trainer.data.corpus import LocalSource, find_examples
 from finetune_trainer.data.document import Document
 from finetune_trainer.data.feedback import Feedback
 from finetune_trainer.data.preference import Preference
 from finetune_trainer.data.prompt import Prompt
 from finetune_trainer.data.ranking import Ranking
 from finetune_trainer.data.rendering import Example, Rendering
-from finetune_trainer.data.shapes import Shape
 from finetune_trainer.data.vocabulary import Vocabulary
+from finetune_trainer.preparation.corpus import CorpusReader
 from finetune_trainer.prepared import MAX_SAMPLES, PreparedSplit, SampleRow
 
 _OPENING = 400
@@ -23,26 +21,23 @@ _OPENING = 400
 
 
 def sample_rows(
-    held_out: PreparedSplit,
-    sources: Sequence[LocalSource],
-    shapes: Sequence[Shape],
-    rendering: Rendering,
+    held_out: PreparedSplit, reader: CorpusReader, rendering: Rendering
 ) -> list[SampleRow]:
     """The first held-out rows, read again from their sources."""
     origins = _origins(held_out)
     found: dict[tuple[int, int], Example] = {}
-    for file in dict.fromkeys(file for file, _ in origins):
-        wanted = frozenset(row for other, row in origins if other == file)
-        for row, example in find_examples(sources[file], shapes[file], wanted).items():
-            found[file, row] = example
+    for source in dict.fromkeys(source for source, _ in origins):
+        wanted = frozenset(row for other, row in origins if other == source)
+        for row, example in reader.examples(source, wanted).items():
+            found[source, row] = example
     return [_sample(found[origin], rendering) for origin in origins]
 
 
 def _origins(split: PreparedSplit) -> list[tuple[int, int]]:
-    """(file, row) of the first rows of the sources; several rows of tokens may have one origin."""
+    """(source, row) of the first rows; several rows of tokens may have one origin."""
     places = np.stack([split.source_files.astype(np.int64), split.source_rows])
     new = np.any(np.diff(places, axis=1, prepend=-1) != 0, axis=0)
-    return [(int(file), int(row)) for file, row in places[:, new][:, :MAX_SAMPLES].T]
+    return [(int(source), int(row)) for source, row in places[:, new][:, :MAX_SAMPLES].T]
 
 
 def _sample(example: Example, rendering: Rendering) -> SampleRow:

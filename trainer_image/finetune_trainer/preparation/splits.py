@@ -1,7 +1,8 @@
 """From the sources of a job to its two splits of units."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from finetune_api.errors import UserError
@@ -9,26 +10,16 @@ from finetune_api.reasons import Reason
 from finetune_api.spec import FineTuneJobSpec, Method, TrainingEngine
 from finetune_api.units import Unit
 
+from finetune_trainer.array_files import Array, ArrayFile
+from finetune_trainer.arrays import Bool
 from finetune_trainer.data.blocks import cut_into_blocks
-from finetune_trainer.data.corpus import CorpusReader, LocalSource
 from finetune_trainer.data.partners import partners_of
 from finetune_trainer.data.split import choose_held_out, held_out_target
-from finetune_trainer.data.table import UnitTable, select_units
-from finetune_trainer.prepared import Answers, PreparedSplit, SourceInfo
-
-
-@dataclass(frozen=True)
-class LocalSources:
-    """All sources of a job on this machine."""
-
-    train: Sequence[LocalSource]
-    replay: Sequence[LocalSource]
-    evaluation: Sequence[LocalSource]
-
-    @property
-    def all(self) -> list[LocalSource]:
-        """In the order in which `PreparedMetadata.sources` counts them."""
-        return [*self.train, *self.replay, *self.evaluation]
+from finetune_trainer.data.spool import AnswerSpool, UnitSpool
+from finetune_trainer.preparation.corpus import CorpusReader
+from finetune_trainer.preparation.sources import LocalSources
+from finetune_trainer.prepared import PreparedSplit, SourceInfo
+from finetune_trainer.prepared_files import HasArrays
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,9 @@ class Splits:
     train: PreparedSplit
     evaluation: PreparedSplit
     """Held out; may be empty."""
-    answers: Answers | None = None
+    files: tuple[HasArrays, HasArrays]
+    """The arrays of both, on disk where they are big."""
+    answers: tuple[AnswerSpool, AnswerSpool] | None = None
     """The right answers to the prompts of both; None where no row has one."""
 
     def check_pairs(self, spec: FineTuneJobSpec) -> None:
@@ -75,44 +68,62 @@ class Splits:
 
 
 def read_splits(
-    reader: CorpusReader, sources: LocalSources, spec: FineTuneJobSpec, unit: Unit
+    reader: CorpusReader, sources: LocalSources, spec: FineTuneJobSpec, unit: Unit, folder: Path
 ) -> Splits:
     """Read all sources, hold some units out unless evaluation sources are given, cut documents.
 
-    Documents are held out whole, before they are cut, and never those of replay. Raises UserError
-    for a source that cannot be read at all.
+    Documents are held out whole, before they are cut, and never those of replay. `folder` takes
+    the splits. Raises UserError for a source that cannot be read at all.
     """
-    table = reader.read([*sources.train, *sources.replay])
+    units = reader.read([*sources.train, *sources.replay])
     if sources.evaluation:
-        given = reader.read(sources.evaluation)
-        answers = table.answers(), given.answers()
-        splits = Splits(table.to_split(), given.to_split(), _unless_empty(answers))
+        train, evaluation = units, reader.read(sources.evaluation)
     else:
-        splits = _hold_out(table, len(sources.train), spec)
-    if unit is not Unit.BLOCK:
-        return splits
-    length = spec.training.sequence_length
-    return Splits(cut_into_blocks(splits.train, length), cut_into_blocks(splits.evaluation, length))
-
-
-def _hold_out(table: UnitTable, sources: int, spec: FineTuneJobSpec) -> Splits:
-    """Take some units of the first `sources` sources away."""
-    split, answers = table.to_split(), table.answers()
-    candidates = split.unit_sources < sources
-    groups = split.group_ids[split.unit_offsets[:-1]][candidates]
-    target = held_out_target(len(groups), spec.data.evaluation_fraction)
-    held_out = np.zeros(split.units, np.bool_)
-    held_out[candidates] = choose_held_out(groups, target, spec.training.seed)
-    kept = np.logical_not(held_out)
+        train, evaluation = UnitSpool(folder / "train"), UnitSpool(folder / "evaluation")
+        held_out = _held_out(units, len(sources.train), spec)
+        train.extend(units, np.logical_not(held_out))
+        evaluation.extend(units, held_out)
+        units.remove()
+    if unit is Unit.BLOCK:
+        return _cut(train, evaluation, spec.training.sequence_length)
+    answers = (train.answers, evaluation.answers)
+    some = any(each.holds_some for each in answers)
     return Splits(
-        select_units(split, kept),
-        select_units(split, held_out),
-        _unless_empty((answers.select(kept), answers.select(held_out))),
+        train.mapped(), evaluation.mapped(), (train, evaluation), answers if some else None
     )
 
 
-def _unless_empty(answers: Answers) -> Answers | None:
-    return answers if any(len(texts.content) for texts in answers) else None
+def _held_out(units: UnitSpool, sources: int, spec: FineTuneJobSpec) -> Bool:
+    """[U] True for some units of the first `sources` sources."""
+    split = units.mapped()
+    firsts = split.unit_offsets[:-1]
+    candidates = split.source_files[firsts] < sources
+    groups = split.group_ids[firsts[candidates]]
+    target = held_out_target(len(groups), spec.data.evaluation_fraction)
+    held_out = np.zeros(split.units, np.bool_)
+    held_out[candidates] = choose_held_out(groups, target, spec.training.seed)
+    return held_out
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks whose tokens lie in the file of the documents that they were cut from."""
+
+    documents: UnitSpool
+    split: PreparedSplit
+
+    def arrays(self) -> Mapping[str, Array | ArrayFile]:
+        """The arrays by name."""
+        tokens = self.documents.arrays()["tokens"]
+        same = len(tokens) == len(self.split.tokens)
+        return {**self.split.arrays(), **({"tokens": tokens} if same else {})}
+
+
+def _cut(train: UnitSpool, evaluation: UnitSpool, length: int) -> Splits:
+    files = tuple(
+        _Blocks(units, cut_into_blocks(units.mapped(), length)) for units in (train, evaluation)
+    )
+    return Splits(files[0].split, files[1].split, (files[0], files[1]))
 
 
 def counted(sources: Sequence[SourceInfo], train: PreparedSplit) -> list[SourceInfo]:

@@ -9,9 +9,9 @@ from finetune_api.status import RowError
 from finetune_api.units import Unit
 from pydantic import Field
 
-from finetune_trainer.data.findings import Findings
-from finetune_trainer.data.making import Splits
 from finetune_trainer.data.rendering import Rendering
+from finetune_trainer.preparation.findings import Findings
+from finetune_trainer.preparation.splits import Splits
 from finetune_trainer.prepared import PreparedSplit, SourceInfo
 
 REPORT_FILE = "report.json"
@@ -186,14 +186,15 @@ def _shown(splits: Splits, unit: int, sources: list[SourceInfo], rendering: Rend
     split = splits.train
     first, end = (int(offset) for offset in split.unit_offsets[unit : unit + 2])
     shown = 1 if rendering.unit is Unit.BLOCK else end - first
-    uri = sources[int(split.source_files[first])].uri
+    source = sources[int(split.source_files[first])]
+    uri, row = source.place(int(split.source_rows[first]))
     return ShownUnit(
-        where=f"{uri}:{int(split.source_rows[first])}",
+        where=f"{uri}:{row}",
         tokens=int(split.unit_lengths[unit]),
         label_tokens=int(split.label_counts[first:end].sum()),
         pieces=end - first,
         rows=[_shown_row(split, row, rendering) for row in range(first, first + shown)],
-        answer=splits.answers[0][unit] if splits.answers else None,
+        answer=splits.answers[0].mapped()[unit] if splits.answers else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""`finetune_trainer prepare`: from a run file to tokens in S3, on CPUs.
+"""From a run file to tokens in S3, on CPUs.
 
     output writable -> model -> sources -> hashes -> published already? prepared already?
     -> rows -> tokens -> splits -> report -> upload
@@ -6,51 +6,42 @@
 Whatever is wrong with the job, its model or its rows ends here, before an accelerator is taken.
 """
 
-import hashlib
 import json
-import os
-import signal
 import tempfile
-import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-from finetune_api.errors import FineTuneError, InternalError, InterruptedRunError, UserError
-from finetune_api.exits import Outcome, exit_code
+from finetune_api.errors import UserError
+from finetune_api.exits import Outcome
 from finetune_api.layout import JobLayout
-from finetune_api.messages import PrepareMessage, encode
+from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
-from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE, RunFile
-from finetune_api.spec import Adapter, FineTuneJobSpec, RowSource, TrainingEngine
+from finetune_api.runfile import RunFile
+from finetune_api.spec import Adapter, FineTuneJobSpec, TrainingEngine
 from finetune_api.status import DataStatus, OutputStatus, PreparedStatus
-from pydantic import ValidationError
 
 from finetune_trainer.adapter_check import check_head_is_bare, settle_adapter, shown
-from finetune_trainer.data.corpus import CorpusReader, LocalSource, Say
-from finetune_trainer.data.findings import LengthLimit
-from finetune_trainer.data.making import LocalSources, Splits, counted, read_splits
 from finetune_trainer.data.rendering import Rendering
-from finetune_trainer.data.report import REPORT_FILE, DataReport, accepted_report, refused_report
-from finetune_trainer.data.samples import sample_rows
 from finetune_trainer.engine.mixture import mixture_of_sizes, train_sources
 from finetune_trainer.identity import data_digest, recipe_digest
 from finetune_trainer.model_check import CheckedModel, check_model, check_reward_model
-from finetune_trainer.prepared import (
-    PreparedMetadata,
-    find_prepared,
-    upload_prepared,
-    write_prepared,
+from finetune_trainer.preparation.corpus import CorpusReader
+from finetune_trainer.preparation.report import (
+    REPORT_FILE,
+    DataReport,
+    accepted_report,
+    refused_report,
 )
+from finetune_trainer.preparation.row_work import RowWorkerMaker
+from finetune_trainer.preparation.samples import sample_rows
+from finetune_trainer.preparation.sources import LocalSources, Say, fetch_sources
+from finetune_trainer.preparation.splits import Splits, counted, read_splits
+from finetune_trainer.prepared import PreparedMetadata
+from finetune_trainer.prepared_files import find_prepared, upload_prepared, write_prepared
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
 from finetune_trainer.start_files import StartRecord
-from finetune_trainer.storage import PreconditionFailed, Store, open_store
-from finetune_trainer.storage.store import changed_meanwhile
-from finetune_trainer.transfer_log import TransferLog
+from finetune_trainer.storage import PreconditionFailed, Store
 
-MAX_MESSAGE = 2048
-MAX_WHERE = 512
 _MARKER_FILE = "prepare.json"
 
 
@@ -114,67 +105,6 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
     )
 
 
-def prepare_main(run_file: Path) -> int:
-    """The process: load, prepare, write the termination message, return the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        message = _run_file_message(run_file)
-    except FineTuneError as error:
-        message = _failure_message(error)
-    except PreconditionFailed as error:
-        message = _failure_message(changed_meanwhile(error))
-    except Exception as error:  # noqa: BLE001 - the edge where a fault of ours becomes a status
-        message = _failure_message(_internal(error))
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is known; only telling it is left
-    log = os.environ.get(TERMINATION_LOG_VARIABLE)
-    if log:
-        Path(log).write_bytes(encode(message))
-    where = f"{message.where}: " if message.where else ""
-    print(f"{message.outcome.value} {message.reason.value}: {where}{message.message}", flush=True)
-    return int(exit_code(message.outcome))
-
-
-def _run_file_message(run_file: Path) -> PrepareMessage:
-    try:
-        run = RunFile.load(run_file)
-    except (OSError, ValueError, ValidationError) as error:
-        raise InternalError(
-            Reason.INTERNAL_ERROR,
-            f"the run file cannot be read ({type(error).__name__})",
-            where=str(run_file),
-        ) from error
-    work = Path(os.environ.get(WORK_DIR_VARIABLE) or tempfile.gettempdir())
-    work.mkdir(parents=True, exist_ok=True)
-    store = open_store(run.spec.storage, allow_loopback=run.allow_loopback)
-    return run_prepare(run, work, store, _say)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise InterruptedRunError(Reason.INTERRUPTED, "asked to stop while preparing; run it again")
-
-
-def _internal(error: Exception) -> InternalError:
-    """Rows may stand in an exception's text, so only its kind and place are told."""
-    traceback.print_tb(error.__traceback__)
-    return InternalError(
-        Reason.INTERNAL_ERROR, f"preparation failed with {type(error).__name__}; see the log"
-    )
-
-
-def _failure_message(error: FineTuneError) -> PrepareMessage:
-    return PrepareMessage(
-        outcome=error.outcome,
-        reason=error.reason,
-        message=error.message[:MAX_MESSAGE],
-        where=error.where[:MAX_WHERE] if error.where else None,
-        data=error.data if isinstance(error, RefusedDataError) else None,
-    )
-
-
 def _adopted_message(published: Pointer, status: PreparedStatus) -> PrepareMessage:
     manifest = published.manifest
     assert manifest is not None  # or its hashes would not be known
@@ -214,9 +144,9 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
         check_head_is_bare(adapter, model)
     rendering = Rendering(model.tokenizer, spec)
     sources = LocalSources(
-        train=_fetch(store, spec.data.train, folder / "train", say),
-        replay=_fetch(store, spec.cpt.replay if spec.cpt else [], folder / "replay", say),
-        evaluation=_fetch(store, spec.data.evaluation or [], folder / "evaluation", say),
+        train=fetch_sources(store, spec.data.train, folder / "train", say),
+        replay=fetch_sources(store, spec.cpt.replay if spec.cpt else [], folder / "replay", say),
+        evaluation=fetch_sources(store, spec.data.evaluation or [], folder / "evaluation", say),
     )
     data_hash = data_digest(spec, sources, model.tokenizer_digest, rendering.template)
     status = PreparedStatus(
@@ -239,24 +169,14 @@ def _check_reward(
     return check_reward_model(store, uri, folder, spec.training.sequence_length, policy)
 
 
-def _fetch(store: Store, sources: Sequence[RowSource], folder: Path, say: Say) -> list[LocalSource]:
-    fetched = []
-    for index, source in enumerate(sources):
-        path = folder / str(index)
-        say(f"fetching {source.uri}")
-        store.download(source.uri, path, watch=TransferLog(say))
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        fetched.append(LocalSource(source, path, sha256))
-    return fetched
-
-
 def _make(
     run: RunFile, layout: JobLayout, inputs: _Inputs, folder: Path, store: Store, say: Say
 ) -> PreparedMetadata:
     """Read the rows, make the tokens, upload them and the report."""
-    reader = CorpusReader(inputs.rendering, LengthLimit.of(run.spec), say)
-    splits = _read(run.spec, layout, inputs, reader, store)
+    spools = folder / "spools"
+    maker = RowWorkerMaker(inputs.model.tokenizer_folder, run.spec, inputs.rendering)
+    reader = CorpusReader(maker, spools, inputs.sources.size, say)
+    splits = _read(run.spec, layout, inputs, reader, store, spools)
     splits.check_pairs(run.spec)
     partners = splits.partners(run.spec)
     train, evaluation = splits.train, splits.evaluation
@@ -279,23 +199,28 @@ def _make(
         ),
         evaluation_tokens=len(evaluation.tokens),
         sources=sources,
-        samples=sample_rows(evaluation, inputs.sources.all, reader.shapes, inputs.rendering),
+        samples=sample_rows(evaluation, reader, inputs.rendering),
     )
     units = metadata.unit.plural
     say(f"{train.units} training {units}, {evaluation.units} held out, {len(train.tokens)} tokens")
     metadata = write_prepared(
-        folder / "prepared", train, evaluation, metadata, partners, splits.answers
+        folder / "prepared", metadata, *splits.files, partners=partners, answers=splits.answers
     )
     upload_prepared(store, folder / "prepared", inputs.status.uri)
     return metadata
 
 
 def _read(
-    spec: FineTuneJobSpec, layout: JobLayout, inputs: _Inputs, reader: CorpusReader, store: Store
+    spec: FineTuneJobSpec,
+    layout: JobLayout,
+    inputs: _Inputs,
+    reader: CorpusReader,
+    store: Store,
+    spools: Path,
 ) -> Splits:
     """The units of all sources. Raises RefusedDataError, with its report uploaded."""
     try:
-        splits = read_splits(reader, inputs.sources, spec, inputs.rendering.unit)
+        splits = read_splits(reader, inputs.sources, spec, inputs.rendering.unit, spools)
     except UserError as error:
         raise _refuse(reader, inputs, error, store, layout) from error
     problem = reader.findings.problem(spec.data.checks)

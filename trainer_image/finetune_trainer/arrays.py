@@ -1,0 +1,24 @@
+"""Flat arrays: their types, and things of different sizes laid one after another."""
+
+import numpy as np
+import numpy.typing as npt
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+
+def offsets_of(counts: npt.NDArray[np.integer]) -> Int64:
+    """[N + 1] where each of N things begins, from their sizes [N]; the last is the end."""
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def ranges(firsts: Int64, counts: Int64) -> Int64:
+    """All numbers of the ranges that begin at `firsts` [N] and hold `counts` [N], in order."""
+    ends = np.cumsum(counts)
+    within = np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)
+    numbers: Int64 = np.repeat(firsts, counts) + within
+    return numbers

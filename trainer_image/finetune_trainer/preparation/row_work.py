@@ -1,0 +1,168 @@
+"""Rows of a file to tokens: what each process does, whatever came before it in the file."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from finetune_api.spec import FineTuneJobSpec
+from finetune_api.units import Unit
+
+from finetune_trainer.data.faults import InvalidRow
+from finetune_trainer.data.rendering import Ready, Rendering, check_unit, needs_answer
+from finetune_trainer.data.rows import Chunk, ParsedRow
+from finetune_trainer.data.shapes import Shape
+from finetune_trainer.data.table import TokenRow, UnitTable
+from finetune_trainer.preparation.findings import Findings, LengthLimit
+from finetune_trainer.prepared import PreparedSplit
+from finetune_trainer.texts import Texts
+from finetune_trainer.tokenizer import load_tokenizer
+
+BATCH = 512
+"""Rows that are tokenised in one call."""
+BATCH_CHARACTERS = 2**21
+"""A batch of long documents ends earlier, with the one that reaches this length."""
+
+_Read = tuple[int, Ready | InvalidRow]
+"""(row, what became of it)."""
+
+
+@dataclass(frozen=True)
+class RowTask:
+    """Consecutive rows of a file."""
+
+    source: int
+    """Index of the source."""
+    uri: str
+    """Address of the file."""
+    before: int
+    """Rows of the source in the files before this one."""
+    shape: Shape
+    chunk: Chunk
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of a task's rows."""
+
+    source: int
+    """Index of the source."""
+    split: PreparedSplit
+    """Units of the good ones."""
+    answers: Texts
+    """The right answer of each unit, "" where it has none."""
+    findings: Findings
+    size: int
+    """Bytes of the rows, roughly."""
+
+
+@dataclass(frozen=True)
+class RowWorkerMaker:
+    """Makes the worker of a process."""
+
+    tokenizer: Path
+    """Folder with the tokenizer and its chat template."""
+    spec: FineTuneJobSpec
+    rendering: Rendering | None = field(default=None, compare=False)
+    """That of this process; others make their own."""
+
+    def __reduce__(self) -> tuple[type["RowWorkerMaker"], tuple[Path, FineTuneJobSpec]]:
+        return RowWorkerMaker, (self.tokenizer, self.spec)
+
+    @property
+    def limit(self) -> LengthLimit:
+        """How long rows may be."""
+        return LengthLimit.of(self.spec)
+
+    @property
+    def needs_answer(self) -> bool:
+        """Whether prompts without a right answer are invalid."""
+        return needs_answer(self.spec)
+
+    def __call__(self) -> "RowWorker":
+        rendering = self.rendering or Rendering(load_tokenizer(self.tokenizer), self.spec)
+        return RowWorker(rendering, self.limit)
+
+
+class RowWorker:
+    """Turns tasks into batches."""
+
+    def __init__(self, rendering: Rendering, limit: LengthLimit) -> None:
+        self._rendering = rendering
+        self._limit = limit
+
+    def __call__(self, task: RowTask) -> Batch:
+        """The units of a task's rows, and what is wrong with the others."""
+        findings, table = Findings(self._limit), UnitTable()
+        ready = (
+            (number, self._render(task, number, row, findings)) for number, row in task.chunk.rows()
+        )
+        for batch in _batches(ready):
+            findings.rows += len(batch)
+            self._encode(task, batch, findings, table)
+        return Batch(task.source, table.to_split(), table.answers(), findings, task.chunk.size)
+
+    def _render(
+        self, task: RowTask, number: int, row: ParsedRow, findings: Findings
+    ) -> Ready | InvalidRow:
+        if isinstance(row, InvalidRow):
+            return row
+        try:
+            ready = self._rendering.render(task.shape.reader.read(row))
+        except InvalidRow as fault:
+            return fault
+        if ready.spells_special:
+            findings.add_special_text(task.uri, number)
+        return ready
+
+    def _encode(
+        self, task: RowTask, batch: Sequence[_Read], findings: Findings, table: UnitTable
+    ) -> None:
+        texts = [text for _, read in batch if isinstance(read, Ready) for text in read.texts]
+        encoded = iter(self._rendering.encode(texts))
+        for number, read in batch:
+            if isinstance(read, InvalidRow):
+                findings.add_invalid(task.uri, number, read)
+                continue
+            rows = list(itertools.islice(encoded, len(read.texts)))
+            if self._is_kept(task.uri, number, rows, findings):
+                table.add(
+                    rows,
+                    file=task.source,
+                    row=task.before + number,
+                    group=read.group,
+                    values=read.values,
+                    answer=read.answer,
+                )
+
+    def _is_kept(self, uri: str, number: int, rows: Sequence[TokenRow], findings: Findings) -> bool:
+        """Whether a unit goes on; otherwise the findings say why not."""
+        longest = max(len(tokens) for tokens, _ in rows)
+        findings.longest = max(findings.longest, longest)
+        unit = self._rendering.unit
+        try:
+            if unit is not Unit.PROMPT:  # what is learnt there is what the model writes
+                check_unit(rows)
+        except InvalidRow as fault:
+            findings.add_invalid(uri, number, fault)
+            return False
+        # Documents are cut into blocks, however long they are.
+        if unit is not Unit.BLOCK and longest > self._limit.tokens:
+            findings.add_too_long(uri, number, longest)
+            return False
+        return True
+
+
+def _batches(rows: Iterator[_Read]) -> Iterator[list[_Read]]:
+    """Rows in batches of `BATCH`, or fewer long ones."""
+    batch: list[_Read] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        if isinstance(row[1], Ready):
+            characters += sum(len(rendered.text) for rendered in row[1].texts)
+        if len(batch) == BATCH or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

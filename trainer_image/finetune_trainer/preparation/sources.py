@@ -1,0 +1,157 @@
+"""The files that the sources of a job name, on this machine."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_api.errors import UserError
+from finetune_api.hashing import canonical_digest
+from finetune_api.reasons import Reason
+from finetune_api.spec import RowSource
+
+from finetune_trainer.storage import Download, ObjectInfo, Store
+from finetune_trainer.storage.addresses import relative_to
+from finetune_trainer.transfer_log import TransferLog
+
+Say = Callable[[str], None]
+
+MAX_FILES = 100_000
+_WILD = re.compile(r"[*\[]")
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file of a source."""
+
+    uri: str
+    """Where it came from."""
+    path: Path
+    sha256: str
+    """Digest of its bytes."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """A source whose files lie on this machine."""
+
+    source: RowSource
+    files: tuple[LocalFile, ...]
+    """In the order of their addresses."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the only file; of several that of their names and digests."""
+        if len(self.files) == 1:
+            return self.files[0].sha256
+        folder = folder_of(self.source.uri)
+        return canonical_digest({relative_to(f.uri, folder): f.sha256 for f in self.files})
+
+
+@dataclass(frozen=True)
+class LocalSources:
+    """All sources of a job on this machine."""
+
+    train: Sequence[LocalSource]
+    replay: Sequence[LocalSource]
+    evaluation: Sequence[LocalSource]
+
+    @property
+    def all(self) -> list[LocalSource]:
+        """In the order in which `PreparedMetadata.sources` counts them."""
+        return [*self.train, *self.replay, *self.evaluation]
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(file.size for local in self.all for file in local.files)
+
+
+def fetch_sources(
+    store: Store, sources: Sequence[RowSource], folder: Path, say: Say
+) -> list[LocalSource]:
+    """Download the files of `sources` into `folder`. Raises UserError naming a source without."""
+    return [_fetch(store, source, folder / str(index), say) for index, source in enumerate(sources)]
+
+
+def _fetch(store: Store, source: RowSource, folder: Path, say: Say) -> LocalSource:
+    found = find_objects(store, source.uri)
+    folder.mkdir(parents=True)
+    several = f" ({len(found)} files)" if len(found) > 1 else ""
+    say(f"fetching {source.uri}{several}")
+    downloads = [Download(info, folder / str(number)) for number, info in enumerate(found)]
+    store.download_files(downloads, TransferLog(say))
+    return LocalSource(source, tuple(_file(each) for each in downloads))
+
+
+def _file(download: Download) -> LocalFile:
+    with download.path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return LocalFile(download.info.uri, download.path, sha256, download.info.size)
+
+
+def find_objects(store: Store, uri: str) -> list[ObjectInfo]:
+    """The objects that a source's address names, in the order of their addresses.
+
+    An object, a folder with all that is below it, or a pattern: `*` stands for anything but a
+    slash, `**` for folders too, `[ab]` for one of some characters. Names that begin with a dot or
+    an underscore, and empty objects, are passed over in folders and by patterns, as what other
+    programs leave beside their data.
+
+    Raises UserError StorageNotFound where there is none.
+    """
+    if _WILD.search(uri):
+        matches = _pattern(uri).fullmatch
+        found = [info for info in _visible(store, folder_of(uri)) if matches(info.uri)]
+        nothing = "no object has a name of this pattern"
+    else:
+        single = store.stat(uri.rstrip("/")) if not uri.endswith("/") else None
+        found = [single] if single else list(_visible(store, uri))
+        nothing = "there is no object and no folder of this name"
+    if not found:
+        raise UserError(Reason.STORAGE_NOT_FOUND, nothing, where=uri)
+    if len(found) > MAX_FILES:
+        raise UserError(
+            Reason.INVALID_DATA,
+            f"names {len(found)} files, and {MAX_FILES} are read at most: join them",
+            where=uri,
+        )
+    return found
+
+
+def folder_of(uri: str) -> str:
+    """The folder that the files of a source lie in or below."""
+    wild = _WILD.search(uri)
+    if wild:
+        return uri[: wild.start()].rpartition("/")[0]
+    return uri.rstrip("/")
+
+
+def _visible(store: Store, folder: str) -> Iterator[ObjectInfo]:
+    for info in store.list(folder):
+        names = relative_to(info.uri, folder).split("/")
+        if info.size and not any(name.startswith((".", "_")) for name in names):
+            yield info
+
+
+_WILDCARDS = re.compile(r"(\*\*/|\*\*|\*|\[[^\]/]+\])")
+_MEANINGS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
+
+
+def _pattern(uri: str) -> re.Pattern[str]:
+    parts = _WILDCARDS.split(uri)
+    return re.compile("".join(_meaning(part) for part in parts), re.DOTALL)
+
+
+def _meaning(part: str) -> str:
+    if part in _MEANINGS:
+        return _MEANINGS[part]
+    if not _WILDCARDS.fullmatch(part):
+        return re.escape(part)
+    negated = part.startswith("[!")
+    return (
+        f"[{'^' if negated else ''}{part[2 if negated else 1 : -1].replace(chr(92), chr(92) * 2)}]"
+    )

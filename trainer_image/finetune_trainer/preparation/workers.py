@@ -1,0 +1,81 @@
+"""Processes that turn chunks of rows into tokens, on all cores that this pod may use."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from finetune_api.errors import InternalError
+from finetune_api.reasons import Reason
+
+from finetune_trainer.cpus import available_cpus, end_with_parent
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Work = Callable[[Task], Result]
+
+SMALL_BYTES = 8 * 2**20
+"""Up to this much data one process is done sooner than others have started."""
+_AHEAD = 2
+"""Tasks that wait for each process, so that none is idle; they bound the memory."""
+
+
+@contextmanager
+def crew(
+    make: Callable[[], Work[Task, Result]], size: int
+) -> Iterator[Callable[[Iterable[Task]], Iterator[Result]]]:
+    """Results of tasks, in the order of the tasks.
+
+    Args:
+        make: makes the function that does the work; a picklable one, as each process calls it.
+        size: bytes of data. Little data, or one core, is worked off in this process.
+
+    Raises InternalError when a process dies.
+    """
+    processes = available_cpus()
+    if processes == 1 or size <= SMALL_BYTES:
+        work = make()
+        yield lambda tasks: map(work, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, _begin, (make, os.getpid()))
+    try:
+        yield lambda tasks: _in_order(pool, tasks, processes * _AHEAD)
+    except BrokenProcessPool as error:
+        raise InternalError(
+            Reason.INTERNAL_ERROR,
+            "a process that reads rows died, most likely for want of memory: raise "
+            "preparation.resources, or lower its CPUs",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_order(pool: ProcessPoolExecutor, tasks: Iterable[Any], ahead: int) -> Iterator[Any]:
+    pending: deque[Future[Any]] = deque()
+    for task in tasks:
+        pending.append(pool.submit(_run, task))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+_work: list[Work[Any, Any]] = []
+"""The function of this process, once it has begun."""
+
+
+def _begin(make: Callable[[], Work[Any, Any]], parent: int) -> None:
+    end_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    _work.append(make())
+
+
+def _run(task: Any) -> Any:
+    return _work[0](task)
