@@ -64,8 +64,6 @@ class CheckedModel:
 
     tokenizer: Any
     """A fast Transformers tokenizer."""
-    tokenizer_folder: Path
-    """Where it was loaded from."""
     tokenizer_digest: str
     """Over names and content of the tokenizer's files."""
     digest: str
@@ -120,7 +118,6 @@ def check_model(
     hand_over(small, adapter.folder if adapter else None, tokenizer)
     return CheckedModel(
         tokenizer=load_tokenizer(tokenizer, uri),
-        tokenizer_folder=tokenizer,
         tokenizer_digest=_tokenizer_digest(tokenizer),
         digest=start_digest(model_files, adapter_files),
         start=start,

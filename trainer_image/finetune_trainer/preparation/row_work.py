@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 from finetune_api.spec import FineTuneJobSpec
 from finetune_api.units import Unit
@@ -16,7 +16,6 @@ from finetune_trainer.data.table import TokenRow, UnitTable
 from finetune_trainer.preparation.findings import Findings, LengthLimit
 from finetune_trainer.prepared import PreparedSplit
 from finetune_trainer.texts import Texts
-from finetune_trainer.tokenizer import load_tokenizer
 
 BATCH = 512
 """Rows that are tokenised in one call."""
@@ -60,14 +59,9 @@ class Batch:
 class RowWorkerMaker:
     """Makes the worker of a process."""
 
-    tokenizer: Path
-    """Folder with the tokenizer and its chat template."""
+    tokenizer: Any
+    """It travels to other processes as it is: to load it there would load torch."""
     spec: FineTuneJobSpec
-    rendering: Rendering | None = field(default=None, compare=False)
-    """That of this process; others make their own."""
-
-    def __reduce__(self) -> tuple[type["RowWorkerMaker"], tuple[Path, FineTuneJobSpec]]:
-        return RowWorkerMaker, (self.tokenizer, self.spec)
 
     @property
     def limit(self) -> LengthLimit:
@@ -80,8 +74,7 @@ class RowWorkerMaker:
         return needs_answer(self.spec)
 
     def __call__(self) -> "RowWorker":
-        rendering = self.rendering or Rendering(load_tokenizer(self.tokenizer), self.spec)
-        return RowWorker(rendering, self.limit)
+        return RowWorker(Rendering(self.tokenizer, self.spec), self.limit)
 
 
 class RowWorker:

@@ -174,7 +174,7 @@ def _make(
 ) -> PreparedMetadata:
     """Read the rows, make the tokens, upload them and the report."""
     spools = folder / "spools"
-    maker = RowWorkerMaker(inputs.model.tokenizer_folder, run.spec, inputs.rendering)
+    maker = RowWorkerMaker(inputs.model.tokenizer, run.spec)
     reader = CorpusReader(maker, spools, inputs.sources.size, say)
     splits = _read(run.spec, layout, inputs, reader, store, spools)
     splits.check_pairs(run.spec)
