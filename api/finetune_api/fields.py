@@ -116,6 +116,8 @@ Name = Annotated[
 
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 LongText = Annotated[str, Field(max_length=4096)]
+LanguageCode = Annotated[str, Field(min_length=2, max_length=3, pattern=r"^[a-z]{2,3}$")]
+"""ISO 639-1, such as `en`; a few languages have three letters only."""
 
 
 @dataclass(frozen=True)

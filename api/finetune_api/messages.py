@@ -57,12 +57,20 @@ class PrepareMessage(TerminationMessage):
     """Its measurements."""
 
     def shortened(self) -> list[Self]:
-        """Keep three row errors, then none, then no counts; no settings of the adapter."""
+        """Keep three row errors, then none, then no findings, then no counts; no settings of the
+        adapter."""
         (short,) = super().shortened()
         keeps: list[DataStatus | None] = []
         if self.data is not None:
-            for rows in ((self.data.first_errors or [])[:3] or None, None):
-                keeps.append(self.data.model_copy(update={"first_errors": rows}))
+            few = (self.data.first_errors or [])[:3] or None
+            keeps = [
+                self.data.model_copy(update=update)
+                for update in (
+                    {"first_errors": few},
+                    {"first_errors": None},
+                    {"first_errors": None, "findings": None},
+                )
+            ]
         return [
             short.model_copy(update={"data": data, "adopted_evaluation": None, "adapter": None})
             for data in [*keeps, None]

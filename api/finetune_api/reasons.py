@@ -14,6 +14,7 @@ class Reason(StrEnum):
     # data and model, found on CPUs
     PREPARING = "Preparing"
     DATA_READY = "DataReady"
+    DATA_PREPARED = "DataPrepared"
     INVALID_DATA = "InvalidData"
     MODEL_INVALID = "ModelInvalid"
     # storage
@@ -65,6 +66,10 @@ REMEDIES: dict[Reason, str] = {
     ),
     Reason.PREPARING: "The data is being checked on CPUs.",
     Reason.DATA_READY: "Nothing to do.",
+    Reason.DATA_PREPARED: (
+        "The job ends here, as spec.stopAfter asks. Read the report at status.data.reportURI; a "
+        "job without stopAfter, with the same data and model, finds the data ready."
+    ),
     Reason.INVALID_DATA: (
         "Mend the rows named in status.data.firstErrors, delete the job with kubectl delete, and "
         "apply it again."

@@ -22,6 +22,7 @@ from finetune_api.spec import (
     Ppo,
     Reward,
     Strategy,
+    TooLongMode,
     Training,
 )
 from finetune_api.status import Effective
@@ -139,7 +140,7 @@ def _resolve_adapter(adapter: Adapter, method: Method) -> Adapter:
 
 def _resolve_data(spec: FineTuneJobSpec) -> Data:
     data = spec.data
-    if spec.method is not Method.CPT:
+    if spec.method is not Method.CPT and data.checks.too_long is not TooLongMode.FAIL:
         share = data.checks.max_too_long_share or _MAX_TOO_LONG_SHARE
         checks = data.checks.model_copy(update={"max_too_long_share": share})
         data = data.model_copy(update={"checks": checks})

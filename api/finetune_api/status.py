@@ -111,6 +111,19 @@ class RowError(ApiModel):
     """What is wrong."""
 
 
+class CheckFinding(ApiModel):
+    """What one check found; no value is shown."""
+
+    check: Annotated[str, Field(max_length=32)]
+    """Name of the check in spec.data.checks."""
+    mode: Annotated[str, Field(max_length=16)]
+    """What the job asks for: Report, Redact, DropRows or Fail."""
+    rows: Count
+    """Rows or sources in which it found something."""
+    message: Annotated[str, Field(max_length=256)]
+    """What it is, and what to do."""
+
+
 class DataStatus(ApiModel):
     """What the preparation found."""
 
@@ -129,6 +142,8 @@ class DataStatus(ApiModel):
     """Address of the data report."""
     first_errors: Annotated[list[RowError] | None, Field(max_length=20)] = None
     """The first rows at fault."""
+    findings: Annotated[list[CheckFinding] | None, Field(max_length=16)] = None
+    """What the checks found; the rows stand in the report."""
 
 
 class Measurement(ApiModel):

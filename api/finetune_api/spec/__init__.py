@@ -9,15 +9,26 @@ from finetune_api.spec.adapter import Adapter, AdapterFrom, AdapterType
 from finetune_api.spec.addresses import HUB_SCHEME, ModelUri, Uri, hub_name
 from finetune_api.spec.data import (
     FORMATS_OF,
+    CheckMode,
     Data,
     DataChecks,
     DataSource,
+    LicenseMode,
     Mixing,
     MixingStop,
+    PersonalDataMode,
     RowFormat,
     RowSource,
+    TextSource,
+    TooLongMode,
 )
-from finetune_api.spec.job import MUTABLE_FIELDS, Evaluation, FineTuneJobSpec, answer_room
+from finetune_api.spec.job import (
+    MUTABLE_FIELDS,
+    Evaluation,
+    FineTuneJobSpec,
+    StopAfter,
+    answer_room,
+)
 from finetune_api.spec.method import ONLINE, RANKED, Method
 from finetune_api.spec.methods import (
     MAX_REPLAY_SHARE,
@@ -82,6 +93,7 @@ __all__ = [
     "Addressing",
     "Best",
     "BestMetric",
+    "CheckMode",
     "Checkpoints",
     "Cpt",
     "Data",
@@ -97,6 +109,7 @@ __all__ = [
     "GrpoLoss",
     "KlController",
     "Kto",
+    "LicenseMode",
     "LocalReference",
     "LossOn",
     "Method",
@@ -107,6 +120,7 @@ __all__ = [
     "OnExisting",
     "Orpo",
     "Output",
+    "PersonalDataMode",
     "PodTemplate",
     "Ppo",
     "Precision",
@@ -122,8 +136,11 @@ __all__ = [
     "RowFormat",
     "RowSource",
     "Scheduler",
+    "StopAfter",
     "Storage",
     "Strategy",
+    "TextSource",
+    "TooLongMode",
     "Training",
     "TrainingEngine",
     "Uri",

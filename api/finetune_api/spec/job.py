@@ -1,12 +1,13 @@
 """The whole wish."""
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from finetune_api.fields import RECIPE, ApiModel, Rule
 from finetune_api.spec.adapter import Adapter, AdapterFrom, AdapterType
-from finetune_api.spec.data import FORMATS_OF, Data, RowFormat
+from finetune_api.spec.data import FORMATS_OF, Data, RowFormat, TooLongMode
 from finetune_api.spec.method import ONLINE, RANKED, Method
 from finetune_api.spec.methods import Cpt, Dpo, Grpo, Kto, Orpo, Ppo, Reward
 from finetune_api.spec.model import ModelSource, RewardModelSource
@@ -14,6 +15,12 @@ from finetune_api.spec.output import BestMetric, Checkpoints, Output, Restarts, 
 from finetune_api.spec.pods import PodTemplate, Preparation, Workers
 from finetune_api.spec.training import Training
 from finetune_api.trl_rules import trl_rules
+
+
+class StopAfter(StrEnum):
+    """A stage after which a job is complete."""
+
+    DATA = "Data"
 
 
 class Evaluation(ApiModel):
@@ -103,6 +110,14 @@ class FineTuneJobSpec(ApiModel):
             "data.checks.maxTooLongShare",
             lambda spec: (
                 spec.method is not Method.CPT or spec.data.checks.max_too_long_share is None
+            ),
+        ),
+        Rule(
+            "self.method != 'CPT' || self.data.checks.tooLong != 'Fail'",
+            "method CPT cuts documents into blocks, so that none is too long: remove "
+            "data.checks.tooLong",
+            lambda spec: (
+                spec.method is not Method.CPT or spec.data.checks.too_long is not TooLongMode.FAIL
             ),
         ),
         Rule(
@@ -210,6 +225,9 @@ class FineTuneJobSpec(ApiModel):
     """Settings of method GRPO."""
     evaluation: Evaluation = Field(default_factory=Evaluation)
     """Measurements before and after training."""
+    stop_after: StopAfter | None = None
+    """Data ends the job when its data is checked and prepared: the report says what it found, and a
+    job that trains on the same data finds it ready."""
     workers: Workers = Field(default_factory=Workers)
     """The training pods."""
     preparation: Preparation = Field(default_factory=Preparation)

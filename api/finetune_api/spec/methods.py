@@ -27,9 +27,9 @@ class ReplaySource(RowSource):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "!has(self.format) || self.format in ['Auto', 'Text']",
-            "replay rows are documents: set format to Text or leave it out",
-            lambda source: source.format in (RowFormat.AUTO, RowFormat.TEXT),
+            "!has(self.format) || self.format in ['Auto', 'Text', 'Document']",
+            "replay rows are documents: set format to Text or Document, or leave it out",
+            lambda source: source.format in (RowFormat.AUTO, RowFormat.TEXT, RowFormat.DOCUMENT),
         ),
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 from finetune_api.exits import Outcome
 from finetune_api.messages import PrepareMessage, decode
 from finetune_api.reasons import Reason, remedy
+from finetune_api.spec import StopAfter
 from finetune_api.status import ConditionType, FineTuneJobStatus, Phase
 
 from finetune_operator.decide.conditions import Say, complete, failed, next_status, reconciling
@@ -82,6 +83,12 @@ def _done(moment: Moment, end: PodEnd) -> Decision:
             evaluation=message.adopted_evaluation,
         )
         return Decision("complete", status)
+    spec = moment.seen.spec
+    if spec is not None and spec.stop_after is StopAfter.DATA:
+        status = next_status(moment, moment.status.phase, [ready], **changes)
+        moment = replace(moment, seen=replace(moment.seen, status=status))
+        reason = Reason.DATA_PREPARED
+        return Decision("complete", complete(moment, reason, remedy(reason)))
     waiting = reconciling(True, Reason.WAITING_FOR_PODS, "the training pods come next")
     return Decision("prepared", next_status(moment, Phase.QUEUED, [ready, waiting], **changes))
 

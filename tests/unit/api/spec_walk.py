@@ -68,6 +68,9 @@ def two_values(schema: dict[str, Any]) -> tuple[Any, Any]:
 VALUES: dict[tuple[str, ...], tuple[Any, Any]] = {
     ("method",): ("SFT", "DPO"),
     ("grpo", "rewardFunctions", "type"): ("ExactAnswer", "JsonValid"),
+    ("data", "checks", "language"): ("Report", "Fail"),
+    ("data", "checks", "languages"): (["de"], ["en"]),
+    ("cpt", "replay", "format"): ("Text", "Document"),
 }
 """Of fields whose first or last value needs another field."""
 ONLINE: dict[str, Any] = {
@@ -84,6 +87,7 @@ JUDGED: dict[str, Any] = {
 NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("data", "train", "weight"): {"data": {"mixing": "Interleave"}},
     ("data", "mixingStop"): {"data": {"mixing": "Interleave"}},
+    ("data", "checks", "language"): {"data": {"checks": {"languages": ["en"]}}},
     ("data", "train", "format"): ONLINE,
     ("data", "evaluation", "format"): ONLINE,
     ("cpt",): {"method": "CPT"},
@@ -105,8 +109,8 @@ NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("checkpoints", "best"): {"training": {"evalEverySteps": 1}, "method": "DPO"},
 }
 """What else a job must say for a field, or any field below it, to be allowed."""
-NOT_ALONE = {("data", "evaluation", "weight"), ("cpt", "replay", "format")}
-"""Fields that have another value only where it is refused."""
+NOT_ALONE = {("data", "evaluation", "weight"), ("stopAfter",)}
+"""Fields that have no second value, or one only where it is refused."""
 
 
 def smallest(path: tuple[str, ...]) -> dict[str, Any]:

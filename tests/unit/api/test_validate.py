@@ -130,7 +130,8 @@ REPLAY = {"uri": "s3://d/general", "share": "0.5"}
         ),
         (
             {"method": "CPT", "cpt": {"replay": [{**REPLAY, "format": "Messages"}]}},
-            "spec.cpt.replay[0]: replay rows are documents: set format to Text or leave it out",
+            "spec.cpt.replay[0]: replay rows are documents: set format to Text or Document, or "
+            "leave it out",
         ),
         (
             {"method": "DPO", "training": {"lossOn": "All"}},
@@ -151,8 +152,8 @@ REPLAY = {"uri": "s3://d/general", "share": "0.5"}
         ),
         (
             {"method": "CPT", "data": {"train": [{**ROWS, "format": "Messages"}]}},
-            "spec: method CPT trains on rows of the format Text; set format to one of these or "
-            "leave it out",
+            "spec: method CPT trains on rows of the format Text or Document; set format to one of "
+            "these or leave it out",
         ),
         (
             {"data": {"train": [ROWS], "evaluation": [{**ROWS, "format": "Preference"}]}},

@@ -17,7 +17,7 @@ from finetune_api.layout import JobLayout
 from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
 from finetune_api.runfile import RunFile
-from finetune_api.spec import Adapter, FineTuneJobSpec, TrainingEngine
+from finetune_api.spec import Adapter, FineTuneJobSpec, StopAfter, TrainingEngine
 from finetune_api.status import DataStatus, OutputStatus, PreparedStatus
 
 from finetune_trainer.adapter_check import check_head_is_bare, settle_adapter, shown
@@ -65,6 +65,19 @@ class _Inputs:
         return self.model.record(recipe).model_copy(update={"reward_model": reward})
 
 
+def _published(
+    spec: FineTuneJobSpec, layout: JobLayout, status: PreparedStatus, store: Store
+) -> Pointer | None:
+    """The same recipe on the same data, where it is published already. Raises UserError OutputTaken
+    where something else is."""
+    hashes = (status.recipe_hash, status.data_hash)
+    published = read_pointer(store, layout.manifest)
+    if published is not None and published.serves(hashes, merged=spec.output.merged):
+        return published
+    check_free(published, layout.manifest, spec.output.on_existing, hashes)
+    return None
+
+
 class RefusedDataError(UserError):
     """The rows are refused; what was counted goes along."""
 
@@ -82,11 +95,10 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
     _check_output(store, layout, run.spec.output.uri)
     with tempfile.TemporaryDirectory(dir=work, prefix="prepare-") as folder:
         inputs = _gather(run, layout, Path(folder), store, say)
-        published = read_pointer(store, layout.manifest)
-        output, hashes = run.spec.output, (inputs.status.recipe_hash, inputs.status.data_hash)
-        if published is not None and published.serves(hashes, merged=output.merged):
-            return _adopted_message(published, inputs.status)
-        check_free(published, layout.manifest, output.on_existing, hashes)
+        if run.spec.stop_after is not StopAfter.DATA:
+            published = _published(run.spec, layout, inputs.status, store)
+            if published is not None:
+                return _adopted_message(published, inputs.status)
         store.write(layout.start, json.dumps(inputs.record().to_wire()).encode())
         metadata = find_prepared(store, inputs.status.uri)
         if metadata is not None:
