@@ -8,6 +8,7 @@ from typing import Any
 from finetune_api.spec import FineTuneJobSpec
 from finetune_api.units import Unit
 
+from finetune_trainer.data.expansion import expanded
 from finetune_trainer.data.faults import InvalidRow
 from finetune_trainer.data.rendering import Ready, Rendering, check_unit, needs_answer
 from finetune_trainer.data.rows import Chunk, ParsedRow
@@ -22,8 +23,8 @@ BATCH = 512
 BATCH_CHARACTERS = 2**21
 """A batch of long documents ends earlier, with the one that reaches this length."""
 
-_Read = tuple[int, Ready | InvalidRow]
-"""(row, what became of it)."""
+_Read = tuple[int, list[Ready] | InvalidRow]
+"""(row, its units or what is wrong with it)."""
 
 
 @dataclass(frozen=True)
@@ -97,53 +98,59 @@ class RowWorker:
 
     def _render(
         self, task: RowTask, number: int, row: ParsedRow, findings: Findings
-    ) -> Ready | InvalidRow:
+    ) -> list[Ready] | InvalidRow:
         if isinstance(row, InvalidRow):
             return row
         try:
-            ready = self._rendering.render(task.shape.reader.read(row))
+            examples = expanded(task.shape.reader.read(row), self._rendering.method)
+            units = [self._rendering.render(example) for example in examples]
         except InvalidRow as fault:
             return fault
-        if ready.spells_special:
+        if any(unit.spells_special for unit in units):
             findings.add_special_text(task.uri, number)
-        return ready
+        return units
 
     def _encode(
         self, task: RowTask, batch: Sequence[_Read], findings: Findings, table: UnitTable
     ) -> None:
-        texts = [text for _, read in batch if isinstance(read, Ready) for text in read.texts]
-        encoded = iter(self._rendering.encode(texts))
-        for number, read in batch:
-            if isinstance(read, InvalidRow):
-                findings.add_invalid(task.uri, number, read)
+        read = (unit for _, units in batch if isinstance(units, list) for unit in units)
+        encoded = iter(self._rendering.encode([text for unit in read for text in unit.texts]))
+        for number, units in batch:
+            if isinstance(units, InvalidRow):
+                findings.add_invalid(task.uri, number, units)
                 continue
-            rows = list(itertools.islice(encoded, len(read.texts)))
-            if self._is_kept(task.uri, number, rows, findings):
-                table.add(
-                    rows,
-                    file=task.source,
-                    row=task.before + number,
-                    group=read.group,
-                    values=read.values,
-                    answer=read.answer,
-                )
+            tokens = [list(itertools.islice(encoded, len(unit.texts))) for unit in units]
+            kept = self._kept(task.uri, number, tokens, findings)
+            for unit, rows in zip(units, tokens, strict=True):
+                if rows in kept:
+                    table.add(
+                        rows,
+                        file=task.source,
+                        row=task.before + number,
+                        group=unit.group,
+                        values=unit.values,
+                        answer=unit.answer,
+                    )
 
-    def _is_kept(self, uri: str, number: int, rows: Sequence[TokenRow], findings: Findings) -> bool:
-        """Whether a unit goes on; otherwise the findings say why not."""
-        longest = max(len(tokens) for tokens, _ in rows)
-        findings.longest = max(findings.longest, longest)
-        unit = self._rendering.unit
+    def _kept(
+        self, uri: str, number: int, units: Sequence[list[TokenRow]], findings: Findings
+    ) -> list[list[TokenRow]]:
+        """The units of a row that go on; the findings say why others do not."""
+        longest = [max(len(tokens) for tokens, _ in rows) for rows in units]
+        findings.longest = max(findings.longest, *longest)
         try:
-            if unit is not Unit.PROMPT:  # what is learnt there is what the model writes
-                check_unit(rows)
+            if self._rendering.unit is not Unit.PROMPT:  # what is learnt is what the model writes
+                for rows in units:
+                    check_unit(rows)
         except InvalidRow as fault:
             findings.add_invalid(uri, number, fault)
-            return False
+            return []
         # Documents are cut into blocks, however long they are.
-        if unit is not Unit.BLOCK and longest > self._limit.tokens:
-            findings.add_too_long(uri, number, longest)
-            return False
-        return True
+        if self._rendering.unit is Unit.BLOCK or max(longest) <= self._limit.tokens:
+            return list(units)
+        findings.add_too_long(uri, number, max(longest))
+        fits = zip(units, longest, strict=True)
+        return [rows for rows, tokens in fits if tokens <= self._limit.tokens]
 
 
 def _batches(rows: Iterator[_Read]) -> Iterator[list[_Read]]:
@@ -152,8 +159,8 @@ def _batches(rows: Iterator[_Read]) -> Iterator[list[_Read]]:
     characters = 0
     for row in rows:
         batch.append(row)
-        if isinstance(row[1], Ready):
-            characters += sum(len(rendered.text) for rendered in row[1].texts)
+        if isinstance(row[1], list):
+            characters += sum(len(text.text) for unit in row[1] for text in unit.texts)
         if len(batch) == BATCH or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
