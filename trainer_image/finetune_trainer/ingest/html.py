@@ -27,6 +27,9 @@ _ENCODINGS = re.compile(
 )
 # Browsers read these as their Windows superset.
 _SUPERSETS = {"ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030"}
+# trafilatura escapes signs that Markdown would read; a model is to see snake_case without them.
+_CODE = re.compile(r"((?<!\\)```.*?(?:```|\Z)|(?<![\\`])`[^`\n]+`)", re.DOTALL)
+_ESCAPED = re.compile(r"(\\+)([*_`~\[\]<])")
 _NO_TEXT = ("script", "style", "noscript", "template", "nav", "form", "svg", "head")
 
 
@@ -50,8 +53,19 @@ def read_html(path: Path) -> Document:
             include_tables=True,
             include_comments=False,
         )
-    text = normalise(text or "") or normalise(_body_text(tree))
+    text = normalise(_unescaped(text or "")) or normalise(_body_text(tree))
     return Document(text, title_of(tree.findtext(".//title"), tree.findtext(".//h1")))
+
+
+def _unescaped(markdown: str) -> str:
+    """The Markdown without the backslashes before signs, outside of code."""
+    parts = _CODE.split(markdown)
+    parts[::2] = [_ESCAPED.sub(_without_backslash, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _without_backslash(match: re.Match[str]) -> str:
+    return "\\" * (len(match[1]) // 2) + match[2]
 
 
 def _decode(data: bytes) -> str:
