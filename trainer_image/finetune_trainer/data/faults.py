@@ -1,4 +1,4 @@
-"""What can be wrong with a row."""
+"""What can be wrong with a row, or with a file that rows are read from."""
 
 from enum import StrEnum
 
@@ -7,7 +7,7 @@ MAX_MESSAGE = 256
 
 
 class Fault(StrEnum):
-    """Kinds of bad rows, as the report counts them."""
+    """Kinds of bad rows and unreadable files, as the report counts them."""
 
     ENCODING = "NotUtf8"
     LINE_LENGTH = "LineTooLong"
@@ -22,6 +22,10 @@ class Fault(StrEnum):
     MASK = "NoLossMask"
     NO_LABELS = "NoLabelTokens"
     PAIR = "NoPair"
+    RECORD = "BadRecord"
+    FILE = "UnreadableFile"
+    SCANNED = "NeedsOcr"
+    LIMIT = "OverLimit"
 
 
 class InvalidRow(Exception):
