@@ -1,0 +1,33 @@
+"""Places in a text, and which of them count when they overlap."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A range of characters of one kind; it does not hold what stands there."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def without_overlaps(hits: Iterable[Hit]) -> list[Hit]:
+    """The longest of hits that overlap (of equal ones the first), in the order of the text."""
+    kept: list[Hit] = []
+    for hit in sorted(hits, key=lambda h: (h.start - h.end, h.start, h.kind)):
+        if all(hit.end <= other.start or hit.start >= other.end for other in kept):
+            kept.append(hit)
+    return sorted(kept, key=lambda h: h.start)
+
+
+def holds(words: re.Pattern[str], text: str, start: int, end: int) -> bool:
+    """Whether one of `words` stands between two places, which may lie outside of the text."""
+    return words.search(text, max(start, 0), max(end, 0)) is not None
+
+
+def word_set(words: str) -> frozenset[str]:
+    """The words of a text that lists them."""
+    return frozenset(words.split())
