@@ -140,6 +140,7 @@ FIELD_NAMES = tuple(
 
 IN_WORDS: Mapping[RowFormat, str] = {
     RowFormat.TEXT: "Text (a column text)",
+    RowFormat.DOCUMENT: "Document (a PDF, DOCX, HTML, Markdown or text file)",
     RowFormat.MESSAGES: (
         "Messages (a column messages with role and content, or conversations with from and value)"
     ),

@@ -1,4 +1,4 @@
-"""Rows with a text (CPT)."""
+"""Rows with a text, and files that are one (CPT)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,23 @@ class Document:
     """A text that is learnt as it stands."""
 
     text: str
+    pages: tuple[int, ...] = ()
+    """Character at which each page begins; empty where pages are not known."""
+
+
+@dataclass(frozen=True)
+class DocumentFile:
+    """The columns of a file that was read as one document: text, title, source, perhaps pages."""
+
+    template: RowTemplate | None = None
+
+    def read(self, row: Mapping[str, Any]) -> Document:
+        """The document in `row`, which the converter made. Raises InvalidRow."""
+        text = text_of(row, "text", required=True)
+        if self.template:
+            values = {name: row[name] for name in ("text", "title", "source")}
+            return Document(self.template.render(values))
+        return Document(text, tuple(row.get("pages", ())))
 
 
 @dataclass(frozen=True)

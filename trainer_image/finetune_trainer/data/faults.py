@@ -28,6 +28,10 @@ class Fault(StrEnum):
     LIMIT = "OverLimit"
 
 
+OF_FILES = frozenset({Fault.FILE, Fault.SCANNED, Fault.LIMIT})
+"""Faults of a file as a whole."""
+
+
 class InvalidRow(Exception):
     """A row that cannot be trained on; the message never holds a value of the row."""
 

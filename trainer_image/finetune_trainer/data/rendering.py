@@ -1,7 +1,5 @@
 """How the rows of a job become tokens, by its method."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,10 +8,11 @@ from finetune_api.spec import ONLINE, FineTuneJobSpec, LossOn, Method, RewardFun
 from finetune_api.units import UNIT_OF, Unit
 
 from finetune_trainer.data.chat import Chat, Rendered
-from finetune_trainer.data.conversation import Conversation, Message
+from finetune_trainer.data.conversation import Conversation
 from finetune_trainer.data.document import Document, DocumentEncoder
 from finetune_trainer.data.faults import Fault, InvalidRow
 from finetune_trainer.data.feedback import Feedback
+from finetune_trainer.data.grouping import prompt_id, text_id
 from finetune_trainer.data.preference import Preference
 from finetune_trainer.data.prompt import Prompt
 from finetune_trainer.data.ranking import Ranking
@@ -49,6 +48,7 @@ class Rendering:
         self.unit: Unit = UNIT_OF[spec.method]
         self.vocabulary = Vocabulary(tokenizer)
         self.needs_answer = needs_answer(spec)
+        self.group_by = spec.data.group_by
         self.loss_on = spec.training.loss_on or LossOn.COMPLETION
         self._documents: DocumentEncoder | None = None
         self._chat: Chat | None = None
@@ -80,7 +80,7 @@ class Rendering:
         match example:
             case Document(text):
                 spells = self.vocabulary.spells_special(text)
-                return Ready((Rendered(text, None),), _id_of(text), spells)
+                return Ready((Rendered(text, None),), text_id(text), spells)
             case Conversation():
                 rendered = self.chat.render(example, self.loss_on)
                 spells = self.chat.holds_special_text(example)
@@ -128,14 +128,3 @@ def check_unit(rows: Sequence[TokenRow]) -> None:
             "the prompt has other tokens before the chosen than before the rejected answer: one "
             "of them may begin with white space that joins the prompt, so remove it",
         )
-
-
-def prompt_id(turns: Sequence[Message]) -> int:
-    """Equal for equal roles and texts."""
-    return _id_of(json.dumps([[turn["role"], turn["content"]] for turn in turns]))
-
-
-def _id_of(text: str) -> int:
-    """64 bits of the SHA-256 of `text`, signed."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return int.from_bytes(digest[:8], "little", signed=True)

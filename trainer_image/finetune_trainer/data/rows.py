@@ -5,7 +5,7 @@ Memory is bounded by the longest row, not by the file.
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +40,8 @@ class Chunk:
     """Number of the first row."""
     content: bytes | list[ParsedRow]
     """Lines that nobody looked into yet, or rows."""
+    parse: Callable[[bytes], ParsedRow] | None = None
+    """Makes a row of a line; `parse_line` where None."""
 
     @property
     def last(self) -> int:
@@ -58,11 +60,12 @@ class Chunk:
         if isinstance(self.content, list):
             yield from enumerate(self.content, start=self.first)
             return
+        parse = self.parse or parse_line
         for number, line in enumerate(self.content.split(b"\n"), start=self.first):
             if len(line) > MAX_ROW_BYTES:
                 yield number, _too_long()
             elif line.strip():
-                yield number, parse_line(line)
+                yield number, parse(line)
 
 
 def read_rows(path: Path, where: str) -> Iterator[NumberedRow]:
@@ -94,7 +97,7 @@ def read_chunks(path: Path, where: str) -> Iterator[Chunk]:
         if _first_byte(file) == b"[":
             yield from _array_chunks(file, where)
         else:
-            yield from _line_chunks(file)
+            yield from line_chunks(file)
 
 
 def _first_byte(file: IO[bytes]) -> bytes:
@@ -107,13 +110,15 @@ def _first_byte(file: IO[bytes]) -> bytes:
     return byte
 
 
-def _line_chunks(file: IO[bytes]) -> Iterator[Chunk]:
+def line_chunks(
+    file: IO[bytes], parse: Callable[[bytes], ParsedRow] | None = None
+) -> Iterator[Chunk]:
     """Whole lines; of a line that is too long no more than its beginning is ever held."""
     first, rest = 1, b""
     while block := file.read(_CHUNK):
         lines, end, tail = (rest + block).rpartition(b"\n")
         if end:
-            yield Chunk(first, lines)
+            yield Chunk(first, lines, parse)
             first += lines.count(b"\n") + 1
         rest = tail
         if len(rest) > MAX_ROW_BYTES:
@@ -121,7 +126,7 @@ def _line_chunks(file: IO[bytes]) -> Iterator[Chunk]:
             first, rest = first + 1, b""
             _skip_line(file)
     if rest:
-        yield Chunk(first, rest)
+        yield Chunk(first, rest, parse)
 
 
 def _too_long() -> InvalidRow:

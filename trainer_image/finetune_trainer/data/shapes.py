@@ -9,7 +9,7 @@ from finetune_api.reasons import Reason
 from finetune_api.spec import FORMATS_OF, Method, RowFormat, RowSource
 
 from finetune_trainer.data.candidates import CANDIDATES, FIELD_NAMES, IN_WORDS, Candidate
-from finetune_trainer.data.document import TextColumns
+from finetune_trainer.data.document import DocumentFile, TextColumns
 from finetune_trainer.data.feedback import FeedbackColumns
 from finetune_trainer.data.instruction import InstructionColumns
 from finetune_trainer.data.messages import MessagesColumns
@@ -32,6 +32,7 @@ Reader = (
     | RankingColumns
     | PromptColumns
     | TextColumns
+    | DocumentFile
 )
 
 
@@ -66,6 +67,32 @@ def detect(
     if best is None or _hides_judgements(best, source, first_rows):
         raise _unfit(source, first_rows, method)
     return _shape(best, source, first_rows, needs_answer=needs_answer)
+
+
+def document_shape(source: RowSource, uri: str, method: Method) -> Shape:
+    """How the file at `uri`, a document, is read. Raises UserError where it cannot be."""
+    if RowFormat.DOCUMENT not in FORMATS_OF[method]:
+        shapes = " or ".join(IN_WORDS[form] for form in FORMATS_OF[method])
+        raise UserError(
+            Reason.INVALID_DATA,
+            f"is a document, which method CPT trains on; method {method} takes rows: {shapes}. "
+            "Where rows lie beside it, name them alone, as in FOLDER/*.jsonl",
+            where=uri,
+        )
+    if source.format not in (RowFormat.AUTO, RowFormat.DOCUMENT):
+        raise UserError(
+            Reason.INVALID_DATA,
+            f"is a document, and format says {source.format}: write Document, or leave it out",
+            where=uri,
+        )
+    if source.fields:
+        raise UserError(
+            Reason.INVALID_SPEC,
+            "fields maps columns, and documents have none: remove it",
+            where=source.uri,
+        )
+    template = RowTemplate(source.template, f"{source.uri} template") if source.template else None
+    return Shape(RowFormat.DOCUMENT.value, DocumentFile(template))
 
 
 def _candidates(source: RowSource, method: Method) -> list[Candidate]:

@@ -3,19 +3,20 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import RowSource
 
-from finetune_trainer.data.faults import InvalidRow
+from finetune_trainer.data.faults import OF_FILES, InvalidRow
 from finetune_trainer.data.rendering import Example
-from finetune_trainer.data.rows import Chunk, NumberedRow, read_chunks
-from finetune_trainer.data.shapes import ROWS_LOOKED_AT, Shape, detect
+from finetune_trainer.data.rows import Chunk, NumberedRow
+from finetune_trainer.data.shapes import ROWS_LOOKED_AT, Shape, detect, document_shape
 from finetune_trainer.data.spool import UnitSpool
+from finetune_trainer.ingest.converter import Converter
+from finetune_trainer.preparation.files import AnyChunk, DocumentChunk, SourceReader
 from finetune_trainer.preparation.findings import Findings
 from finetune_trainer.preparation.row_work import Batch, RowTask, RowWorkerMaker
 from finetune_trainer.preparation.sources import LocalFile, LocalSource, Say
@@ -23,6 +24,7 @@ from finetune_trainer.preparation.workers import crew
 from finetune_trainer.prepared import SourceFile, SourceInfo
 
 PROGRESS_SECONDS = 5.0
+_FILE_WEIGHT = 2**18
 
 
 @dataclass
@@ -30,7 +32,7 @@ class _ReadFile:
     """A file and what is known of it."""
 
     local: LocalFile
-    shape: Shape
+    shape: Shape | None
     lines: int = 0
 
 
@@ -42,13 +44,18 @@ class _ReadSource:
     files: list[_ReadFile] = field(default_factory=list)
     rows: int = 0
 
+    @property
+    def shapes(self) -> set[str]:
+        """Names of the shapes that rows of it had so far."""
+        return {file.shape.name for file in self.files if file.shape}
+
     def info(self) -> SourceInfo:
         """For people and for the trainer."""
         files = [
             SourceFile(
                 uri=file.local.uri,
                 sha256=file.local.sha256,
-                shape=file.shape.name,
+                shape=file.shape.name if file.shape else "",
                 lines=file.lines,
             )
             for file in self.files
@@ -75,11 +82,17 @@ class CorpusReader:
         Raises UserError for a file that cannot be read at all; bad rows go to the findings.
         """
         spool = UnitSpool(self._folder / f"units-{len(self._read)}")
-        size = sum(file.size for local in sources for file in local.files)
-        with crew(self._maker, size) as work:
-            for batch in work(self._tasks(sources)):
+        with self._reader() as reader, crew(self._maker, _weight(sources)) as work:
+            for batch in work(self._tasks(sources, reader)):
                 self._take(batch, spool)
         return spool
+
+    @contextmanager
+    def _reader(self) -> Iterator[SourceReader]:
+        converted = self._folder / "converted"
+        converted.mkdir(parents=True, exist_ok=True)
+        with Converter() as converter:
+            yield SourceReader(converter, converted)
 
     @property
     def sources(self) -> list[SourceInfo]:
@@ -90,12 +103,13 @@ class CorpusReader:
         """What the rows `wanted` of a source hold; rows of its files are counted through."""
         found: dict[int, Example] = {}
         before = 0
-        for file in self._read[source].files:
-            inside = {row - before for row in wanted if before < row <= before + file.lines}
-            for number, row in _numbered(file.local, max(inside)) if inside else ():
-                if number in inside and not isinstance(row, InvalidRow):
-                    found[before + number] = file.shape.reader.read(row)
-            before += file.lines
+        with self._reader() as reader:
+            for file in self._read[source].files:
+                inside = {row - before for row in wanted if before < row <= before + file.lines}
+                for number, row in _numbered(reader, file.local, max(inside)) if inside else ():
+                    if number in inside and file.shape and not isinstance(row, InvalidRow):
+                        found[before + number] = file.shape.reader.read(row)
+                before += file.lines
         return found
 
     def _take(self, batch: Batch, spool: UnitSpool) -> None:
@@ -104,58 +118,78 @@ class CorpusReader:
         self._read[batch.source].rows += batch.findings.rows
         self._progress.after(batch)
 
-    def _tasks(self, sources: Iterable[LocalSource]) -> Iterator[RowTask]:
+    def _tasks(self, sources: Iterable[LocalSource], reader: SourceReader) -> Iterator[RowTask]:
         for local in sources:
             read = _ReadSource(local)
             index = len(self._read)
             self._read.append(read)
             for file in local.files:
                 before = sum(each.lines for each in read.files)
-                chunks, shape = self._begin(local.source, file)
-                if not read.files or read.files[-1].shape.name != shape.name:
+                chunks, shape = self._begin(local, file, reader)
+                if shape and shape.name not in {
+                    each.shape.name for each in read.files if each.shape
+                }:
                     self._say(f"reading {file.uri} as {shape.name}")
                 read.files.append(_ReadFile(file, shape))
                 for chunk in chunks:
                     read.files[-1].lines = chunk.last
                     yield RowTask(index, file.uri, before, shape, chunk)
 
-    def _begin(self, source: RowSource, file: LocalFile) -> tuple[Iterator[Chunk], Shape]:
-        """(all chunks of a file, shape of its rows); raises UserError when no row can be read."""
-        chunks = read_chunks(file.path, file.uri)
-        first, objects = _first_rows(chunks)
-        if not objects:
-            raise _unreadable(file.uri, first)
-        shape = detect(
-            source, objects, self._maker.spec.method, needs_answer=self._maker.needs_answer
-        )
+    def _begin(
+        self, local: LocalSource, file: LocalFile, reader: SourceReader
+    ) -> tuple[Iterator[AnyChunk], Shape | None]:
+        """(all chunks of a file, shape of its rows). Of a file of which no row at its beginning can
+        be read it is None; UserError when it is the only file."""
+        method, source = self._maker.spec.method, local.source
+        chunks = reader.chunks(file)
+        first = list(itertools.islice(chunks, 1))
+        if first and isinstance(first[0], DocumentChunk):
+            return iter(first), document_shape(source, file.uri, method)
+        first, rows = _first_rows(itertools.chain(first, chunks))
+        objects = [row for _, row in rows if isinstance(row, dict)]
+        shape = None
+        if objects:
+            shape = detect(source, objects, method, needs_answer=self._maker.needs_answer)
+        elif len(local.files) == 1:
+            raise _unreadable(file.uri, rows)
         return itertools.chain(first, chunks), shape
 
 
-def _first_rows(chunks: Iterator[Chunk]) -> tuple[list[Chunk], list[dict[str, Any]]]:
-    """(the chunks that were read for it, those of the first rows that could be read)."""
-    read, rows = list[Chunk](), list[NumberedRow]()
+def _weight(sources: Sequence[LocalSource]) -> int:
+    """Bytes of the files; a file weighs a little by itself, as it may be a document."""
+    return sum(file.size + _FILE_WEIGHT for local in sources for file in local.files)
+
+
+def _first_rows(chunks: Iterator[AnyChunk]) -> tuple[list[AnyChunk], list[NumberedRow]]:
+    """(the chunks that were read for it, the first rows)."""
+    read, rows = list[AnyChunk](), list[NumberedRow]()
     for chunk in chunks:
         read.append(chunk)
-        rows += itertools.islice(chunk.rows(), ROWS_LOOKED_AT - len(rows))
+        if isinstance(chunk, Chunk):
+            rows += itertools.islice(chunk.rows(), ROWS_LOOKED_AT - len(rows))
         if len(rows) == ROWS_LOOKED_AT:
             break
-    return read, [row for _, row in rows if isinstance(row, dict)]
+    return read, rows
 
 
-def _numbered(file: LocalFile, last: int) -> Iterator[NumberedRow]:
+def _numbered(reader: SourceReader, file: LocalFile, last: int) -> Iterator[NumberedRow]:
     """The rows of a file, up to row `last`."""
-    for chunk in read_chunks(file.path, file.uri):
+    for chunk in reader.chunks(file):
+        if isinstance(chunk, DocumentChunk):
+            yield 1, chunk.row(reader.converter)
+            return
         yield from chunk.rows()
         if chunk.last >= last:
             return
 
 
-def _unreadable(uri: str, chunks: Sequence[Chunk]) -> UserError:
-    rows = list(itertools.islice((row for c in chunks for row in c.rows()), ROWS_LOOKED_AT))
+def _unreadable(uri: str, rows: Sequence[NumberedRow]) -> UserError:
     if not rows:
         return UserError(Reason.INVALID_DATA, "holds no rows", where=uri)
     number, first = rows[0]
     cause = first.message if isinstance(first, InvalidRow) else ""
+    if isinstance(first, InvalidRow) and first.fault in OF_FILES:
+        return UserError(Reason.INVALID_DATA, cause, where=uri)
     return UserError(
         Reason.INVALID_DATA,
         f"none of the first {len(rows)} rows can be read; the first: {cause}. Give JSON lines or "

@@ -1,17 +1,60 @@
 """What is found wrong while rows are read, and when it is too much."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
 from finetune_api.spec import DataChecks, FineTuneJobSpec, answer_room
 from finetune_api.status import RowError
 
-from finetune_trainer.data.faults import InvalidRow
+from finetune_trainer.data.faults import MAX_MESSAGE, InvalidRow
 
 MAX_ERRORS_KEPT = 20
+
+
+class Check(StrEnum):
+    """Names of the checks, as data.checks has them."""
+
+    PERSONAL_DATA = "personalData"
+    SECRETS = "secrets"
+    DUPLICATES = "duplicates"
+    LEAKAGE = "leakage"
+    CONTRADICTIONS = "contradictions"
+    LANGUAGE = "language"
+    QUALITY = "quality"
+    LICENSE = "license"
+
+
+@dataclass
+class Found:
+    """What one check found."""
+
+    rows: int = 0
+    """Rows, or sources for the licence."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """How often each kind was found; a row may hold several."""
+    first: list[RowError] = field(default_factory=list)
+    """The first rows."""
+
+    def add(
+        self, uri: str, row: int, kinds: Iterable[str], told: str, field: str | None = None
+    ) -> None:
+        """Count a row; `told` says what is in it, without its values."""
+        self.rows += 1
+        self.kinds.update(kinds)
+        if len(self.first) < MAX_ERRORS_KEPT:
+            error = RowError(file=uri, row=row, field=field, message=told[:MAX_MESSAGE])
+            self.first.append(error)
+
+    def merge(self, other: "Found") -> None:
+        """Add what was found in rows that follow."""
+        self.rows += other.rows
+        self.kinds += other.kinds
+        self.first += other.first[: MAX_ERRORS_KEPT - len(self.first)]
 
 
 @dataclass(frozen=True)
@@ -68,6 +111,18 @@ class Findings:
     """Rows whose text spells a special token."""
     special_rows: list[str] = field(default_factory=list)
     """ADDRESS:ROW of the first of them."""
+    checks: dict[Check, Found] = field(default_factory=dict)
+    """What the checks found."""
+    notices: Counter[str] = field(default_factory=Counter)
+    """Copyright and confidentiality notices, by kind."""
+    languages: Counter[str] = field(default_factory=Counter)
+    """Units by language."""
+    web_rules: Counter[str] = field(default_factory=Counter)
+    """Documents that break rules of corpora of web pages, by rule."""
+
+    def found(self, check: Check) -> Found:
+        """What a check found so far; to be added to."""
+        return self.checks.setdefault(check, Found())
 
     @property
     def invalid(self) -> int:
@@ -84,6 +139,10 @@ class Findings:
         self.longest = max(self.longest, other.longest)
         self.special_text += other.special_text
         self.special_rows += other.special_rows[: MAX_ERRORS_KEPT - len(self.special_rows)]
+        for check, found in other.checks.items():
+            self.found(check).merge(found)
+        self.notices += other.notices
+        self.web_rules += other.web_rules
 
     def add_invalid(self, uri: str, row: int, fault: InvalidRow) -> None:
         """Count an invalid row."""

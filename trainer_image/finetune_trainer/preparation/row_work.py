@@ -8,13 +8,18 @@ from typing import Any
 from finetune_api.spec import FineTuneJobSpec
 from finetune_api.units import Unit
 
+from finetune_trainer.checks.relevance import Relevance
 from finetune_trainer.data.expansion import expanded
-from finetune_trainer.data.faults import InvalidRow
-from finetune_trainer.data.rendering import Ready, Rendering, check_unit, needs_answer
-from finetune_trainer.data.rows import Chunk, ParsedRow
+from finetune_trainer.data.faults import Fault, InvalidRow
+from finetune_trainer.data.grouping import group_of
+from finetune_trainer.data.rendering import Example, Ready, Rendering, check_unit, needs_answer
+from finetune_trainer.data.rows import NumberedRow, ParsedRow
 from finetune_trainer.data.shapes import Shape
 from finetune_trainer.data.table import TokenRow, UnitTable
+from finetune_trainer.ingest.converter import Converter
+from finetune_trainer.preparation.files import AnyChunk, DocumentChunk
 from finetune_trainer.preparation.findings import Findings, LengthLimit
+from finetune_trainer.preparation.row_checks import Marks, RowChecks
 from finetune_trainer.prepared import PreparedSplit
 from finetune_trainer.texts import Texts
 
@@ -22,9 +27,6 @@ BATCH = 512
 """Rows that are tokenised in one call."""
 BATCH_CHARACTERS = 2**21
 """A batch of long documents ends earlier, with the one that reaches this length."""
-
-_Read = tuple[int, list[Ready] | InvalidRow]
-"""(row, its units or what is wrong with it)."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class RowTask:
     """Address of the file."""
     before: int
     """Rows of the source in the files before this one."""
-    shape: Shape
-    chunk: Chunk
+    shape: Shape | None
+    """None where no row at the beginning of the file can be read."""
+    chunk: AnyChunk
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Batch:
     """Units of the good ones."""
     answers: Texts
     """The right answer of each unit, "" where it has none."""
+    marks: list[Marks]
+    """What the checks keep of each unit."""
     findings: Findings
     size: int
     """Bytes of the rows, roughly."""
@@ -63,6 +68,8 @@ class RowWorkerMaker:
     tokenizer: Any
     """It travels to other processes as it is: to load it there would load torch."""
     spec: FineTuneJobSpec
+    relevance: Relevance | None = None
+    """The domain that rows are measured against."""
 
     @property
     def limit(self) -> LengthLimit:
@@ -70,72 +77,115 @@ class RowWorkerMaker:
         return LengthLimit.of(self.spec)
 
     @property
+    def checks(self) -> RowChecks:
+        """What is looked for in rows."""
+        return RowChecks(self.spec.data.checks, self.relevance)
+
+    @property
     def needs_answer(self) -> bool:
         """Whether prompts without a right answer are invalid."""
         return needs_answer(self.spec)
 
     def __call__(self) -> "RowWorker":
-        return RowWorker(Rendering(self.tokenizer, self.spec), self.limit)
+        return RowWorker(Rendering(self.tokenizer, self.spec), self.limit, self.checks)
 
 
 class RowWorker:
     """Turns tasks into batches."""
 
-    def __init__(self, rendering: Rendering, limit: LengthLimit) -> None:
+    def __init__(self, rendering: Rendering, limit: LengthLimit, checks: RowChecks) -> None:
         self._rendering = rendering
         self._limit = limit
+        self._checks = checks
+        self._group_by = rendering.group_by
+        self._converter = Converter()
+
+    def close(self) -> None:
+        """End the process that reads documents, if there was one."""
+        self._converter.close()
 
     def __call__(self, task: RowTask) -> Batch:
         """The units of a task's rows, and what is wrong with the others."""
         findings, table = Findings(self._limit), UnitTable()
-        ready = (
-            (number, self._render(task, number, row, findings)) for number, row in task.chunk.rows()
+        marks: list[Marks] = []
+        read = (
+            (number, self._read(task, number, row, findings))
+            for number, row in self._rows(task.chunk)
         )
-        for batch in _batches(ready):
+        for batch in _batches(read):
             findings.rows += len(batch)
-            self._encode(task, batch, findings, table)
-        return Batch(task.source, table.to_split(), table.answers(), findings, task.chunk.size)
+            self._encode(task, batch, findings, table, marks)
+        return Batch(
+            source=task.source,
+            split=table.to_split(),
+            answers=table.answers(),
+            marks=marks,
+            findings=findings,
+            size=task.chunk.size,
+        )
 
-    def _render(
+    def _rows(self, chunk: AnyChunk) -> Iterator[NumberedRow]:
+        if isinstance(chunk, DocumentChunk):
+            return iter([(1, chunk.row(self._converter))])
+        return chunk.rows()
+
+    def _read(
         self, task: RowTask, number: int, row: ParsedRow, findings: Findings
-    ) -> list[Ready] | InvalidRow:
+    ) -> "list[_Unit] | InvalidRow":
         if isinstance(row, InvalidRow):
             return row
+        if task.shape is None:
+            return InvalidRow(Fault.FILE, "no row at the beginning of the file can be read")
         try:
-            examples = expanded(task.shape.reader.read(row), self._rendering.method)
-            units = [self._rendering.render(example) for example in examples]
+            example = task.shape.reader.read(row)
+            group = group_of(row, self._group_by) if self._group_by else None
+            example, flags = self._checks.look(example, task.uri, number, findings)
+            units = [
+                self._unit(each, flags, group) for each in expanded(example, self._rendering.method)
+            ]
         except InvalidRow as fault:
             return fault
-        if any(unit.spells_special for unit in units):
+        if any(unit.ready.spells_special for unit in units):
             findings.add_special_text(task.uri, number)
         return units
 
+    def _unit(self, example: Example, flags: int, group: int | None) -> "_Unit":
+        ready = self._rendering.render(example)
+        marks = self._checks.marks(example, ready.group, flags)
+        return _Unit(ready, marks, ready.group if group is None else group)
+
     def _encode(
-        self, task: RowTask, batch: Sequence[_Read], findings: Findings, table: UnitTable
+        self,
+        task: RowTask,
+        batch: "Sequence[_Read]",
+        findings: Findings,
+        table: UnitTable,
+        marks: list[Marks],
     ) -> None:
         read = (unit for _, units in batch if isinstance(units, list) for unit in units)
-        encoded = iter(self._rendering.encode([text for unit in read for text in unit.texts]))
+        encoded = iter(self._rendering.encode([text for unit in read for text in unit.ready.texts]))
         for number, units in batch:
             if isinstance(units, InvalidRow):
                 findings.add_invalid(task.uri, number, units)
                 continue
-            tokens = [list(itertools.islice(encoded, len(unit.texts))) for unit in units]
+            tokens = [list(itertools.islice(encoded, len(unit.ready.texts))) for unit in units]
             kept = self._kept(task.uri, number, tokens, findings)
-            for unit, rows in zip(units, tokens, strict=True):
-                if rows in kept:
+            for unit, rows, keep in zip(units, tokens, kept, strict=True):
+                if keep:
+                    marks.append(unit.marks)
                     table.add(
                         rows,
                         file=task.source,
                         row=task.before + number,
                         group=unit.group,
-                        values=unit.values,
-                        answer=unit.answer,
+                        values=unit.ready.values,
+                        answer=unit.ready.answer,
                     )
 
     def _kept(
         self, uri: str, number: int, units: Sequence[list[TokenRow]], findings: Findings
-    ) -> list[list[TokenRow]]:
-        """The units of a row that go on; the findings say why others do not."""
+    ) -> list[bool]:
+        """Which units of a row go on; the findings say why others do not."""
         longest = [max(len(tokens) for tokens, _ in rows) for rows in units]
         findings.longest = max(findings.longest, *longest)
         try:
@@ -144,13 +194,25 @@ class RowWorker:
                     check_unit(rows)
         except InvalidRow as fault:
             findings.add_invalid(uri, number, fault)
-            return []
+            return [False] * len(units)
         # Documents are cut into blocks, however long they are.
         if self._rendering.unit is Unit.BLOCK or max(longest) <= self._limit.tokens:
-            return list(units)
+            return [True] * len(units)
         findings.add_too_long(uri, number, max(longest))
-        fits = zip(units, longest, strict=True)
-        return [rows for rows, tokens in fits if tokens <= self._limit.tokens]
+        return [tokens <= self._limit.tokens for tokens in longest]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A unit before it has tokens."""
+
+    ready: Ready
+    marks: Marks
+    group: int
+
+
+_Read = tuple[int, list[_Unit] | InvalidRow]
+"""(row, its units or what is wrong with it)."""
 
 
 def _batches(rows: Iterator[_Read]) -> Iterator[list[_Read]]:
@@ -160,7 +222,7 @@ def _batches(rows: Iterator[_Read]) -> Iterator[list[_Read]]:
     for row in rows:
         batch.append(row)
         if isinstance(row[1], list):
-            characters += sum(len(text.text) for unit in row[1] for text in unit.texts)
+            characters += sum(len(text.text) for unit in row[1] for text in unit.ready.texts)
         if len(batch) == BATCH or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0

@@ -7,17 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import closing, contextmanager
 
 from finetune_api.errors import InternalError
 from finetune_api.reasons import Reason
 
 from finetune_trainer.cpus import available_cpus, end_with_parent
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Work = Callable[[Task], Result]
+from finetune_trainer.preparation.row_work import Batch, RowTask, RowWorker, RowWorkerMaker
 
 SMALL_BYTES = 8 * 2**20
 """Up to this much data one process is done sooner than others have started."""
@@ -27,20 +23,20 @@ _AHEAD = 2
 
 @contextmanager
 def crew(
-    make: Callable[[], Work[Task, Result]], size: int
-) -> Iterator[Callable[[Iterable[Task]], Iterator[Result]]]:
-    """Results of tasks, in the order of the tasks.
+    make: RowWorkerMaker, size: int
+) -> Iterator[Callable[[Iterable[RowTask]], Iterator[Batch]]]:
+    """What becomes of tasks, in the order of the tasks.
 
     Args:
-        make: makes the function that does the work; a picklable one, as each process calls it.
+        make: makes the worker of a process.
         size: bytes of data. Little data, or one core, is worked off in this process.
 
     Raises InternalError when a process dies.
     """
     processes = available_cpus()
     if processes == 1 or size <= SMALL_BYTES:
-        work = make()
-        yield lambda tasks: map(work, tasks)
+        with closing(make()) as work:
+            yield lambda tasks: map(work, tasks)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, context, _begin, (make, os.getpid()))
@@ -56,8 +52,8 @@ def crew(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, tasks: Iterable[Any], ahead: int) -> Iterator[Any]:
-    pending: deque[Future[Any]] = deque()
+def _in_order(pool: ProcessPoolExecutor, tasks: Iterable[RowTask], ahead: int) -> Iterator[Batch]:
+    pending: deque[Future[Batch]] = deque()
     for task in tasks:
         pending.append(pool.submit(_run, task))
         if len(pending) > ahead:
@@ -66,16 +62,16 @@ def _in_order(pool: ProcessPoolExecutor, tasks: Iterable[Any], ahead: int) -> It
         yield pending.popleft().result()
 
 
-_work: list[Work[Any, Any]] = []
-"""The function of this process, once it has begun."""
+_workers: list[RowWorker] = []
+"""The worker of this process, once it has begun."""
 
 
-def _begin(make: Callable[[], Work[Any, Any]], parent: int) -> None:
+def _begin(make: RowWorkerMaker, parent: int) -> None:
     end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    _work.append(make())
+    _workers.append(make())
 
 
-def _run(task: Any) -> Any:
-    return _work[0](task)
+def _run(task: RowTask) -> Batch:
+    return _workers[0](task)

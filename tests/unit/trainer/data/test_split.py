@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from finetune_trainer.data.conversation import Conversation
-from finetune_trainer.data.rendering import prompt_id
+from finetune_trainer.data.grouping import prompt_id
 from finetune_trainer.data.split import choose_held_out, held_out_target
 
 GROUPS = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 1000)
