@@ -29,7 +29,7 @@ _ENCODINGS = re.compile(
 _SUPERSETS = {"ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030"}
 # trafilatura escapes signs that Markdown would read; a model is to see snake_case without them.
 _CODE = re.compile(r"((?<!\\)```.*?(?:```|\Z)|(?<![\\`])`[^`\n]+`)", re.DOTALL)
-_ESCAPED = re.compile(r"(\\+)([*_`~\[\]<])")
+_ESCAPED = re.compile(r"(?<!\\)(\\+)([*_`~\[\]<])")
 _NO_TEXT = ("script", "style", "noscript", "template", "nav", "form", "svg", "head")
 
 

@@ -10,9 +10,10 @@ _MOST = 0.6
 _EDGE_LINES = 3
 """Lines at the top and the bottom of a page that are looked at."""
 _NUMBER = re.compile(r"\d+")
-# Letters on both sides; after the break in lower case.
-_BROKEN = re.compile(r"([^\W\d_]+)-\n[ \t]*((?![A-Z])[^\W\d_]+)")
-_COMPOUND = re.compile(r"[^\W\d_]+-[^\W\d_]+")
+# Letters on both sides; after the break in lower case. A match begins where a word does, so that
+# a run of letters is looked at once, however long.
+_BROKEN = re.compile(r"(?<![^\W\d_])([^\W\d_]+)-\n[ \t]*((?![A-Z])[^\W\d_]+)")
+_COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+-[^\W\d_]+")
 
 
 def without_running_lines(pages: list[str]) -> list[str]:
