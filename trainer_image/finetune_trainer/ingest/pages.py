@@ -19,7 +19,7 @@ _COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+-[^\W\d_]+")
 def without_running_lines(pages: list[str]) -> list[str]:
     """The pages without lines at their top and bottom that repeat on most, but for numbers.
 
-    Fewer than 4 pages stay as they are.
+    Fewer than 4 pages stay as they are, and pages that would lose half of their text.
     """
     if len(pages) < _FEWEST_PAGES:
         return pages
@@ -29,7 +29,9 @@ def without_running_lines(pages: list[str]) -> list[str]:
     lines = [page[::-1] for page in lines]
     for _ in range(_EDGE_LINES):
         lines = _without_first(lines)
-    return ["\n".join(page[::-1]) for page in lines]
+    left = ["\n".join(page[::-1]) for page in lines]
+    # What makes up most of the text is its content: pages of a form, or of one sentence each.
+    return left if sum(map(len, left)) > sum(map(len, pages)) / 2 else pages
 
 
 def _without_first(pages: list[list[str]]) -> list[list[str]]:
