@@ -38,7 +38,9 @@ def normalise(text: str) -> str:
     Two spaces at the end of a line, a line break in Markdown, go too.
     """
     text = _LINE_ENDS.sub("\n", text)
-    text = _JOINERS.sub("", _REMOVED.sub("", text))
+    text = _REMOVED.sub("", text)
+    if "\u200c" in text or "\u200d" in text:
+        text = _JOINERS.sub("", text)
     text = unicodedata.normalize("NFC", text)
     text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
     return _BLANK_LINES.sub("\n\n\n", text).strip("\n ")
