@@ -20,6 +20,8 @@ from finetune_trainer.ingest.failure import Limits, UnreadableFile, over_memory,
 from finetune_trainer.ingest.kinds import Compression, FileKind
 from finetune_trainer.ingest.messages import MAX_REPLY, READY, Reply, Request, decode_reply, encode
 
+__all__ = ["Converter", "Limits", "UnreadableFile"]
+
 _IMPORT_SECONDS = 120
 """What starting and importing may take; a file's own time begins after it."""
 _END_SECONDS = 10

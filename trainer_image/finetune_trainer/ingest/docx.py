@@ -69,18 +69,23 @@ def _spaced(blocks: list[tuple[str, bool]]) -> Iterator[str]:
         in_list = is_item
 
 
-def _blocks(parent: Element, styles: Styles) -> Iterator[tuple[str, bool]]:
+def _blocks(
+    parent: Element, styles: Styles, *, in_cell: bool = False
+) -> Iterator[tuple[str, bool]]:
     """(text, whether it is an item of a list) of the paragraphs and tables in document order.
 
-    They may lie in content controls, smart tags and the like.
+    They may lie in content controls, smart tags and the like. A table within a cell of another
+    gives its rows as text: Markdown has no such thing.
     """
     for child in parent:
         if child.tag == f"{W}p":
             yield from _paragraph(child, styles)
+        elif child.tag == f"{W}tbl" and in_cell:
+            yield from ((" ".join(row), False) for row in _rows(child, styles))
         elif child.tag == f"{W}tbl":
             yield _table(child, styles), False
         elif child.tag not in _LEFT_OUT:
-            yield from _blocks(child, styles)
+            yield from _blocks(child, styles, in_cell=in_cell)
 
 
 def _paragraph(paragraph: Element, styles: Styles) -> Iterator[tuple[str, bool]]:
@@ -109,7 +114,7 @@ def _pieces(element: Element, boxes: list[Element]) -> Iterator[str]:
 
 def _table(table: Element, styles: Styles) -> str:
     """A pipe table; the first row is its header."""
-    rows = [list(_cells(row, styles)) for row in _inside(table, f"{W}tr")]
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in _rows(table, styles)]
     width = max((len(row) for row in rows), default=0)
     if not width:
         return ""
@@ -117,10 +122,15 @@ def _table(table: Element, styles: Styles) -> str:
     return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
 
 
+def _rows(table: Element, styles: Styles) -> Iterator[list[str]]:
+    """The texts of each row's cells."""
+    return (list(_cells(row, styles)) for row in _inside(table, f"{W}tr"))
+
+
 def _cells(row: Element, styles: Styles) -> Iterator[str]:
     for cell in _inside(row, f"{W}tc"):
-        parts = (text for text, _ in _blocks(cell, styles))
-        yield " ".join(" ".join(parts).replace("|", "\\|").split())
+        parts = (text for text, _ in _blocks(cell, styles, in_cell=True))
+        yield " ".join(" ".join(parts).split())
         span = cell.find(f"{W}tcPr/{W}gridSpan")
         value = span.get(f"{W}val", "") if span is not None else ""
         # A cell over several columns leaves the others empty; no table has more columns.

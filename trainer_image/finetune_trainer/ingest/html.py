@@ -29,7 +29,7 @@ _ENCODINGS = re.compile(
 _SUPERSETS = {"ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030"}
 # trafilatura escapes signs that Markdown would read; a model is to see snake_case without them.
 _CODE = re.compile(r"((?<!\\)```.*?(?:```|\Z)|(?<![\\`])`[^`\n]+`)", re.DOTALL)
-_ESCAPED = re.compile(r"(\\+)([*_`~\[\]<])")
+_ESCAPED = re.compile(r"(?<!\\)(\\+)([*_`~\[\]<])")
 _NO_TEXT = ("script", "style", "noscript", "template", "nav", "form", "svg", "head")
 
 
@@ -70,16 +70,12 @@ def _without_backslash(match: re.Match[str]) -> str:
 
 def _decode(data: bytes) -> str:
     encoding = encoding_of(data[:4])
-    if encoding == "utf-8":
-        encoding = _declared(data[:_DECLARED_IN]) or encoding
+    declared = _declared(data[:_DECLARED_IN]) if encoding == "utf-8" else None
     try:
-        text = data.decode(encoding)
+        text = data.decode(declared or encoding)
     except UnicodeDecodeError as error:
-        raise UnreadableFile(
-            Fault.ENCODING,
-            f"is not {encoding}, which it declares or which HTML is without a declaration: "
-            "save it as UTF-8",
-        ) from error
+        says = f"{declared}, which it declares" if declared else "UTF-8, and declares no other"
+        raise UnreadableFile(Fault.ENCODING, f"is not {says}: save it as UTF-8") from error
     if "\0" in text:
         raise UnreadableFile(Fault.ENCODING, "holds NUL bytes: it is no HTML in UTF-8")
     return text
@@ -105,9 +101,13 @@ def _declared(start: bytes) -> str | None:
 def _parse(page: str) -> lxml.html.HtmlElement:
     parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
     try:
-        return lxml.html.document_fromstring(page.encode("utf-8"), parser=parser)
+        tree = lxml.html.document_fromstring(page.encode("utf-8"), parser=parser)
     except etree.ParserError as error:
         raise UnreadableFile(Fault.EMPTY, "holds no text") from error
+    # The parser goes no deeper, and would lose the text there without a word.
+    if any("depth" in entry.message for entry in parser.error_log):
+        raise UnreadableFile(Fault.FILE, "is nested too deeply to be read")
+    return tree
 
 
 def _body_text(tree: lxml.html.HtmlElement) -> str:

@@ -10,15 +10,16 @@ _MOST = 0.6
 _EDGE_LINES = 3
 """Lines at the top and the bottom of a page that are looked at."""
 _NUMBER = re.compile(r"\d+")
-# Letters on both sides; after the break in lower case.
-_BROKEN = re.compile(r"([^\W\d_]+)-\n[ \t]*((?![A-Z])[^\W\d_]+)")
-_COMPOUND = re.compile(r"[^\W\d_]+-[^\W\d_]+")
+# Letters on both sides; after the break in lower case. A match begins where a word does, so that
+# a run of letters is looked at once, however long.
+_BROKEN = re.compile(r"(?<![^\W\d_])([^\W\d_]+)-\n[ \t]*((?![A-Z])[^\W\d_]+)")
+_COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+-[^\W\d_]+")
 
 
 def without_running_lines(pages: list[str]) -> list[str]:
     """The pages without lines at their top and bottom that repeat on most, but for numbers.
 
-    Fewer than 4 pages stay as they are.
+    Fewer than 4 pages stay as they are, and pages that would lose half of their text.
     """
     if len(pages) < _FEWEST_PAGES:
         return pages
@@ -28,7 +29,9 @@ def without_running_lines(pages: list[str]) -> list[str]:
     lines = [page[::-1] for page in lines]
     for _ in range(_EDGE_LINES):
         lines = _without_first(lines)
-    return ["\n".join(page[::-1]) for page in lines]
+    left = ["\n".join(page[::-1]) for page in lines]
+    # What makes up most of the text is its content: pages of a form, or of one sentence each.
+    return left if sum(map(len, left)) > sum(map(len, pages)) / 2 else pages
 
 
 def _without_first(pages: list[list[str]]) -> list[list[str]]:

@@ -81,18 +81,20 @@ def _columns(records: Iterator[list[str]]) -> list[str]:
         raise UnreadableFile(Fault.FILE, "its header row has broken quotes") from error
     if header is None:
         raise UnreadableFile(Fault.EMPTY, "has no header row")
-    columns = [name.strip() for name in header]
-    for number, name in enumerate(columns, start=1):
+    columns: dict[str, int] = {}
+    for number, name in enumerate(map(str.strip, header), start=1):
         if not name:
             raise UnreadableFile(
                 Fault.FILE,
                 f"column {number} of the header row has no name; name it or leave the column out "
                 "(pandas writes its index so: to_csv(index=False))",
             )
-        if name in columns[: number - 1]:
-            first = columns.index(name) + 1
-            raise UnreadableFile(Fault.FILE, f"columns {first} and {number} have the same name")
-    return columns
+        if name in columns:
+            raise UnreadableFile(
+                Fault.FILE, f"columns {columns[name]} and {number} have the same name"
+            )
+        columns[name] = number
+    return list(columns)
 
 
 def _value(cell: str) -> object:

@@ -15,7 +15,9 @@ _REMOVED = re.compile(f"[{re.escape(_CONTROLS)}{_INVISIBLE}]")
 # Zero-width joiners belong to Persian, Indic scripts and emoji; beside Latin letters, spaces
 # or nothing they have no use.
 _LATIN = "\\x00-\u024f"
-_JOINERS = re.compile(f"(?<![^{_LATIN}])[\u200c\u200d]+|[\u200c\u200d]+(?![^{_LATIN}])")
+_JOINERS = re.compile(
+    f"(?<![^{_LATIN}])[\u200c\u200d]+|(?<![\u200c\u200d])[\u200c\u200d]++(?![^{_LATIN}])"
+)
 _LINE_ENDS = re.compile("\r\n?|\f|\u0085|\u2028|\u2029")
 _BLANK_LINES = re.compile(r"\n{4,}")
 
@@ -36,7 +38,9 @@ def normalise(text: str) -> str:
     Two spaces at the end of a line, a line break in Markdown, go too.
     """
     text = _LINE_ENDS.sub("\n", text)
-    text = _JOINERS.sub("", _REMOVED.sub("", text))
+    text = _REMOVED.sub("", text)
+    if "\u200c" in text or "\u200d" in text:
+        text = _JOINERS.sub("", text)
     text = unicodedata.normalize("NFC", text)
     text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
     return _BLANK_LINES.sub("\n\n\n", text).strip("\n ")

@@ -54,5 +54,13 @@ def test_what_is_no_encoding_is_refused(document: Document, label: str) -> None:
 
 def test_an_undeclared_encoding_is_not_guessed(document: Document) -> None:
     page = f"<html><body><p>Grüße {LOREM}</p></body></html>"
-    with pytest.raises(UnreadableFile, match="is not utf-8"):
+    with pytest.raises(
+        UnreadableFile, match="is not UTF-8, and declares no other: save it as UTF-8"
+    ):
         document(page.encode("cp1252"), "a.html")
+
+
+def test_text_that_the_parser_would_lose_is_not_lost_silently(document: Document) -> None:
+    page = make_html("<div>" * 5000 + "<p>deep</p>" + "</div>" * 5000)
+    with pytest.raises(UnreadableFile, match="nested too deeply"):
+        document(page, "a.html")

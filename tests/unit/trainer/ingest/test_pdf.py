@@ -26,8 +26,8 @@ def test_pages_are_joined_and_each_start_is_told(document: Document) -> None:
 
 def test_running_heads_feet_and_page_numbers_are_left_out(document: Document) -> None:
     pages = [
-        ["ACME Pumps - Manual", f"Chapter on part {'abcdef'[i]}", LOREM, f"Page {i + 1} of 6"]
-        for i in range(6)
+        ["ACME Pumps - Manual", f"Chapter on part {part}", part * 60, f"Page {number} of 6"]
+        for number, part in enumerate("abcdef", start=1)
     ]
     text = document(make_pdf(pages), "a.pdf")["text"]
     assert "ACME" not in text
@@ -36,7 +36,14 @@ def test_running_heads_feet_and_page_numbers_are_left_out(document: Document) ->
 
 
 def test_three_pages_keep_lines_that_repeat() -> None:
-    pages = ["ACME\nfirst", "ACME\nsecond", "ACME\nthird"]
+    pages = ["ACME\nthe first", "ACME\nthe second", "ACME\nthe third"]
+    assert without_running_lines(pages) == pages
+    four = without_running_lines([*pages, "ACME\nthe fourth"])
+    assert four == ["the first", "the second", "the third", "the fourth"]
+
+
+def test_pages_that_are_all_alike_are_no_running_heads() -> None:
+    pages = [f"Certificate\nNumber {n}\nThis pump has passed its test." for n in range(9)]
     assert without_running_lines(pages) == pages
 
 
