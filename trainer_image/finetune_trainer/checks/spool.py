@@ -158,6 +158,24 @@ class WordSpool:
             )
             begin = int(ends[-1])
 
+    def subset(self, units: Int64, folder: Path) -> "WordSpool":
+        """A spool in `folder` with some units, in the order given; without bands, for overlap."""
+        made = WordSpool(folder)
+        for unit in units.tolist():
+            made.append([self._print(unit)])
+        return made
+
+    def _print(self, unit: int) -> Print:
+        place = self._place(unit)
+        return Print(
+            bands=np.zeros(BANDS, np.uint64),
+            words=self._span(1, place.words, place.words_end),
+            prompt_words=place.prompt_words,
+            letters=self._span(2, place.letters, place.letters_end),
+            prompt_letters=place.prompt_letters,
+            exact=int(self._rows(unit, unit + 1)["exact"][0]),
+        )
+
     def close(self) -> None:
         """Give up the files; they stay in the folder."""
         for file in self._files:

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from finetune_trainer.data.rows import Chunk, NumberedRow
 from finetune_trainer.data.shapes import ROWS_LOOKED_AT, Shape, detect, document_shape
 from finetune_trainer.data.spool import UnitSpool
 from finetune_trainer.ingest.converter import Converter
+from finetune_trainer.preparation.cross_checks import ReadUnits
 from finetune_trainer.preparation.files import AnyChunk, DocumentChunk, SourceReader
 from finetune_trainer.preparation.findings import Findings
+from finetune_trainer.preparation.marks import MarkSpool
 from finetune_trainer.preparation.row_work import Batch, RowTask, RowWorkerMaker
 from finetune_trainer.preparation.sources import LocalFile, LocalSource, Say
 from finetune_trainer.preparation.workers import crew
@@ -76,16 +78,28 @@ class CorpusReader:
         self._progress = _Progress(size, say)
         self._say = say
 
-    def read(self, sources: Sequence[LocalSource]) -> UnitSpool:
-        """The units of the good rows of `sources`, in order.
+    @contextmanager
+    def read(self, sources: Sequence[LocalSource]) -> Iterator[ReadUnits]:
+        """The units of the good rows of `sources`, in order, until the context ends.
 
         Raises UserError for a file that cannot be read at all; bad rows go to the findings.
         """
-        spool = UnitSpool(self._folder / f"units-{len(self._read)}")
+        folder = self._folder / str(len(self._read))
+        units = UnitSpool(folder / "units")
+        with closing(MarkSpool(folder / "marks", compares=self._maker.checks.compares)) as marks:
+            self._read_into(sources, units, marks)
+            yield ReadUnits(units, marks, self.sources)
+
+    def _read_into(
+        self, sources: Sequence[LocalSource], units: UnitSpool, marks: MarkSpool
+    ) -> None:
         with self._reader() as reader, crew(self._maker, _weight(sources)) as work:
             for batch in work(self._tasks(sources, reader)):
-                self._take(batch, spool)
-        return spool
+                units.append(batch.split, batch.answers)
+                marks.append(batch.marks)
+                self.findings.merge(batch.findings)
+                self._read[batch.source].rows += batch.findings.rows
+                self._progress.after(batch)
 
     @contextmanager
     def _reader(self) -> Iterator[SourceReader]:
@@ -111,12 +125,6 @@ class CorpusReader:
                         found[before + number] = file.shape.reader.read(row)
                 before += file.lines
         return found
-
-    def _take(self, batch: Batch, spool: UnitSpool) -> None:
-        spool.append(batch.split, batch.answers)
-        self.findings.merge(batch.findings)
-        self._read[batch.source].rows += batch.findings.rows
-        self._progress.after(batch)
 
     def _tasks(self, sources: Iterable[LocalSource], reader: SourceReader) -> Iterator[RowTask]:
         for local in sources:

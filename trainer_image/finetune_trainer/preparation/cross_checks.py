@@ -22,6 +22,7 @@ from finetune_trainer.prepared import SourceInfo
 OUTLIER_DEVIATIONS = 6.0
 """Robust standard deviations of the logarithm of a unit's tokens, from which it is far off."""
 LEAST_FOR_OUTLIERS = 100
+SHOWN_IRRELEVANT = 5
 MOST_UNITS_OF_A_ROW = 32 * 31 // 2
 """Pairs of the longest ranking."""
 _NORMAL = 1.4826
@@ -72,6 +73,7 @@ class CrossChecks:
         drop |= self._apply(modes.language, self._languages(read))
         if evaluation:
             return drop
+        self._measure_relevance(read)
         drop |= self._apply(modes.quality, self._outliers(read))
         drop |= self._apply(modes.contradictions, self._contradictions(read))
         drop |= self._apply(modes.duplicates, self._duplicates(read))
@@ -132,6 +134,17 @@ class CrossChecks:
             Check.LANGUAGE, read, others, lambda unit: f"seems to be in {codes[unit].decode()}"
         )
         return others
+
+    def _measure_relevance(self, read: ReadUnits) -> None:
+        scores = read.marks.relevance
+        if not len(scores) or scores[0] < 0:
+            return
+        counts, _ = np.histogram(scores, bins=10, range=(0, 1))
+        self._findings.relevance = counts.tolist()
+        for unit in np.argsort(scores, kind="stable")[:SHOWN_IRRELEVANT].tolist():
+            uri, row = read.place(unit)
+            error = RowError(file=uri, row=row, message=f"relevance {scores[unit]:.2f}")
+            self._findings.irrelevant.append(error)
 
     def _outliers(self, read: ReadUnits) -> Bool:
         units, rows = read.units.offsets()
@@ -205,4 +218,3 @@ def _neighbours(kept: Int64) -> Bool:
     """[U] True for units whose original is near enough to be of the same row."""
     near: Bool = np.arange(len(kept)) - kept <= MOST_UNITS_OF_A_ROW
     return near
-

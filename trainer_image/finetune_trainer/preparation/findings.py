@@ -3,12 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal
 from enum import StrEnum
 
-from finetune_api.errors import UserError
-from finetune_api.reasons import Reason
-from finetune_api.spec import DataChecks, FineTuneJobSpec, answer_room
+from finetune_api.spec import FineTuneJobSpec, answer_room
 from finetune_api.status import RowError
 
 from finetune_trainer.data.faults import MAX_MESSAGE, InvalidRow
@@ -111,12 +108,19 @@ class Findings:
     """Rows whose text spells a special token."""
     special_rows: list[str] = field(default_factory=list)
     """ADDRESS:ROW of the first of them."""
+    dropped_units: int = 0
+    """Training units that checks left out."""
     checks: dict[Check, Found] = field(default_factory=dict)
     """What the checks found."""
     notices: Counter[str] = field(default_factory=Counter)
     """Copyright and confidentiality notices, by kind."""
     languages: Counter[str] = field(default_factory=Counter)
     """Units by language."""
+    relevance: list[int] = field(default_factory=list)
+    """Training units by how near they are to the domain, in ten bins from 0 to 1; empty where
+    nothing is measured against."""
+    irrelevant: list[RowError] = field(default_factory=list)
+    """The rows that are farthest from it."""
     web_rules: Counter[str] = field(default_factory=Counter)
     """Documents that break rules of corpora of web pages, by rule."""
 
@@ -128,6 +132,11 @@ class Findings:
     def invalid(self) -> int:
         """Rows that cannot be trained on."""
         return self.faults.total()
+
+    @property
+    def dropped(self) -> int:
+        """Rows that are left out, and units that checks leave out."""
+        return self.invalid + self.too_long + self.dropped_units
 
     def merge(self, other: "Findings") -> None:
         """Add what was found in rows that follow."""
@@ -163,38 +172,3 @@ class Findings:
         self.special_text += 1
         if len(self.special_rows) < MAX_ERRORS_KEPT:
             self.special_rows.append(f"{uri}:{row}")
-
-    def problem(self, checks: DataChecks) -> UserError | None:
-        """The error to end with when more rows are bad than `checks` allows."""
-        if self.invalid > checks.max_invalid_rows:
-            return self._invalid_problem(checks.max_invalid_rows)
-        read, share = self.rows - self.invalid, checks.max_too_long_share
-        if read and share is not None and Decimal(self.too_long) > Decimal(share) * read:
-            return self._length_problem(share, read)
-        return None
-
-    def first_errors(self, problem: UserError | None) -> list[RowError] | None:
-        """Rows to show: the invalid ones, or the long ones when these are why it ends."""
-        too_long = problem is not None and not self.errors
-        return (self.too_long_rows if too_long else self.errors) or None
-
-    def _invalid_problem(self, allowed: int) -> UserError:
-        first = self.errors[0]
-        column = f"{first.field}: " if first.field else ""
-        rows = "1 row is" if self.invalid == 1 else f"{self.invalid} rows are"
-        return UserError(
-            Reason.INVALID_DATA,
-            f"{rows} invalid and {allowed} are allowed (data.checks.maxInvalidRows); the first: "
-            f"{column}{first.message}",
-            where=f"{first.file}:{first.row}",
-        )
-
-    def _length_problem(self, share: str, read: int) -> UserError:
-        first = self.too_long_rows[0]
-        return UserError(
-            Reason.INVALID_DATA,
-            f"{self.too_long} of {read} rows are longer than {self.limit}; "
-            f"the longest has {self.longest} tokens and the share {share} is allowed "
-            "(data.checks.maxTooLongShare). Raise the length, shorten the rows or allow more",
-            where=f"{first.file}:{first.row}",
-        )

@@ -1,21 +1,25 @@
 """The data report: what came in, what goes to training, and how the model sees it."""
 
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
+from finetune_api.errors import UserError
 from finetune_api.fields import ApiModel
-from finetune_api.spec import LossOn
+from finetune_api.spec import DataChecks, LossOn
 from finetune_api.status import RowError
 from finetune_api.units import Unit
 from pydantic import Field
 
 from finetune_trainer.data.rendering import Rendering
-from finetune_trainer.preparation.findings import Findings
+from finetune_trainer.preparation.findings import Check, Findings
 from finetune_trainer.preparation.splits import Splits
+from finetune_trainer.preparation.verdict import mode_of, told
 from finetune_trainer.prepared import PreparedSplit, SourceInfo
 
-REPORT_FILE = "report.json"
-SAMPLES_SHOWN = 3
+SAMPLES_SHOWN = 5
+TOKENS_SHOWN = 2000
+"""Of a row, at most."""
 
 
 class LengthBin(ApiModel):
@@ -26,13 +30,19 @@ class LengthBin(ApiModel):
     rows: int
 
 
+class Segment(ApiModel):
+    """Tokens that follow one another, decoded."""
+
+    text: str
+    learnt: bool
+    """Whether they are labels."""
+
+
 class ShownRow(ApiModel):
     """A row of tokens as the model sees it."""
 
-    text: str
-    """All tokens, decoded."""
-    learnt: list[str]
-    """The label spans, decoded."""
+    segments: list[Segment]
+    """All tokens; a long row is cut, see `tokens`."""
     tokens: int
     label_tokens: int
 
@@ -52,10 +62,27 @@ class ShownUnit(ApiModel):
     """The right answer to a prompt, where the rows have answers."""
 
 
+class CheckReport(ApiModel):
+    """What a check found."""
+
+    check: str
+    """Its name in data.checks."""
+    mode: str
+    """What the job asks for."""
+    rows: int
+    """Rows, or sources for the licence, in which it found something."""
+    kinds: dict[str, int]
+    """How often each kind was found."""
+    message: str
+    """The same in a sentence, with what to do."""
+    first: list[RowError]
+    """The first rows; no value of a row is shown."""
+
+
 class DataReport(ApiModel):
     """report.json."""
 
-    version: int = 2
+    version: int = 3
     problem: str | None = None
     """Why the data was refused."""
     unit: Unit
@@ -69,61 +96,97 @@ class DataReport(ApiModel):
     label_tokens: int = 0
     """Of the training units."""
     invalid: dict[str, int]
-    """Rows left out as invalid, by kind."""
+    """Rows and files left out as invalid, by kind."""
     too_long: int
     """Rows left out as longer than training.sequenceLength, or prompts that leave no room in it for
     an answer of maxNewTokens."""
+    dropped_units: int
+    """Training units left out by checks."""
     longest: int
     """Tokens of the longest row, side of a pair or document that was read."""
     lengths: list[LengthBin] = Field(default_factory=list)
     """Histogram of the tokens of training rows, sides of pairs or pieces of documents."""
     first_errors: list[RowError] | None = None
+    checks: list[CheckReport]
+    """What the checks found, the gravest first."""
+    checks_off: list[str]
+    """Checks that the job turned off."""
+    languages: dict[str, int]
+    """Units by ISO 639 code of their language; und where it is not sure."""
+    relevance: list[int]
+    """Training units in ten bins, from far from the domain (0) to equal to a part of it (1)."""
+    irrelevant: list[RowError]
+    """The rows that are farthest from the domain."""
+    notices: dict[str, int]
+    """Copyright and confidentiality notices found in rows, by kind."""
+    web_rules: dict[str, int]
+    """Documents that break rules which corpora of web pages are filtered by; information only."""
     warnings: Annotated[list[str], Field(max_length=16)] = Field(default_factory=list)
     samples: list[ShownUnit] = Field(default_factory=list)
     """The first training units."""
 
 
-def refused_report(
-    findings: Findings, sources: list[SourceInfo], problem: str, unit: Unit
-) -> DataReport:
-    """The report on data that training may not have."""
-    return DataReport(
-        problem=problem,
-        unit=unit,
-        sources=sources,
-        rows=findings.rows,
-        invalid=dict(findings.faults),
-        too_long=findings.too_long,
-        longest=findings.longest,
-        first_errors=(findings.errors or findings.too_long_rows) or None,
-    )
-
-
-def accepted_report(
+def make_report(
     findings: Findings,
     sources: list[SourceInfo],
-    splits: Splits,
+    modes: DataChecks,
     rendering: Rendering,
+    splits: Splits | None = None,
+    problem: UserError | None = None,
 ) -> DataReport:
-    """The report on data that goes to training."""
-    train, evaluation = splits.train, splits.evaluation
-    shown = range(min(SAMPLES_SHOWN, train.units))
+    """The report on data that training gets, or may not have, which `problem` says then.
+
+    Args:
+        splits: what was read; None where a source could not be read to its end.
+    """
+    shown = {}
+    if splits is not None:
+        train, evaluation = splits.train, splits.evaluation
+        shown = {
+            "training_units": train.units,
+            "evaluation_units": evaluation.units,
+            "training_tokens": len(train.tokens),
+            "label_tokens": int(train.label_counts.sum()),
+            "lengths": length_histogram(train),
+            "warnings": _warnings(findings, train, evaluation, rendering) if train.units else [],
+            "samples": [
+                _shown(splits, unit, sources, rendering)
+                for unit in range(min(SAMPLES_SHOWN, train.units))
+            ],
+        }
     return DataReport(
+        problem=str(problem) if problem else None,
         unit=rendering.unit,
         sources=sources,
         rows=findings.rows,
-        training_units=train.units,
-        evaluation_units=evaluation.units,
-        training_tokens=len(train.tokens),
-        label_tokens=int(train.label_counts.sum()),
         invalid=dict(findings.faults),
         too_long=findings.too_long,
+        dropped_units=findings.dropped_units,
         longest=findings.longest,
-        lengths=length_histogram(train),
-        first_errors=findings.errors or None,
-        warnings=_warnings(findings, train, evaluation, rendering),
-        samples=[_shown(splits, unit, sources, rendering) for unit in shown],
+        first_errors=(findings.errors or findings.too_long_rows) or None,
+        checks=_checks(modes, findings),
+        checks_off=[check.value for check in Check if mode_of(modes, check) == "Off"],
+        languages=dict(findings.languages.most_common()),
+        relevance=findings.relevance,
+        irrelevant=findings.irrelevant,
+        notices=dict(findings.notices),
+        web_rules=dict(findings.web_rules.most_common()),
+        **shown,
     )
+
+
+def _checks(modes: DataChecks, findings: Findings) -> list[CheckReport]:
+    return [
+        CheckReport(
+            check=each.check,
+            mode=each.mode,
+            rows=each.rows,
+            kinds=dict(findings.checks[Check(each.check)].kinds.most_common()),
+            message=each.message,
+            first=findings.checks[Check(each.check)].first,
+        )
+        for each in told(modes, findings)
+    ]
 
 
 def length_histogram(split: PreparedSplit) -> list[LengthBin]:
@@ -201,9 +264,14 @@ def _shown(splits: Splits, unit: int, sources: list[SourceInfo], rendering: Rend
 def _shown_row(split: PreparedSplit, index: int, rendering: Rendering) -> ShownRow:
     decode = rendering.vocabulary.decode
     tokens, spans = split.row(index)
+    cuts = [0, *np.minimum(spans.ravel(), TOKENS_SHOWN).tolist(), min(len(tokens), TOKENS_SHOWN)]
+    parts = [
+        Segment(text=decode(tokens[start:end].tolist()), learnt=bool(number % 2))
+        for number, (start, end) in enumerate(pairwise(cuts))
+        if start < end
+    ]
     return ShownRow(
-        text=decode(tokens.tolist()),
-        learnt=[decode(tokens[start:end].tolist()) for start, end in spans],
+        segments=parts,
         tokens=len(tokens),
         label_tokens=int(split.label_counts[index]),
     )

@@ -17,7 +17,14 @@ from finetune_api.layout import JobLayout
 from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
 from finetune_api.runfile import RunFile
-from finetune_api.spec import Adapter, FineTuneJobSpec, StopAfter, TrainingEngine
+from finetune_api.spec import (
+    Adapter,
+    DataChecks,
+    FineTuneJobSpec,
+    RowSource,
+    StopAfter,
+    TrainingEngine,
+)
 from finetune_api.status import DataStatus, OutputStatus, PreparedStatus
 
 from finetune_trainer.adapter_check import check_head_is_bare, settle_adapter, shown
@@ -26,16 +33,15 @@ from finetune_trainer.engine.mixture import mixture_of_sizes, train_sources
 from finetune_trainer.identity import data_digest, recipe_digest
 from finetune_trainer.model_check import CheckedModel, check_model, check_reward_model
 from finetune_trainer.preparation.corpus import CorpusReader
-from finetune_trainer.preparation.report import (
-    REPORT_FILE,
-    DataReport,
-    accepted_report,
-    refused_report,
-)
+from finetune_trainer.preparation.domain import domain_of
+from finetune_trainer.preparation.licenses import look_at_licenses
+from finetune_trainer.preparation.report import make_report
+from finetune_trainer.preparation.report_files import PAGE_FILE, REPORT_FILE, page_of, upload_report
 from finetune_trainer.preparation.row_work import RowWorkerMaker
 from finetune_trainer.preparation.samples import sample_rows
 from finetune_trainer.preparation.sources import LocalSources, Say, fetch_sources
 from finetune_trainer.preparation.splits import Splits, counted, read_splits
+from finetune_trainer.preparation.verdict import first_errors, problem_of, told
 from finetune_trainer.prepared import PreparedMetadata
 from finetune_trainer.prepared_files import find_prepared, upload_prepared, write_prepared
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
@@ -159,6 +165,7 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
         train=fetch_sources(store, spec.data.train, folder / "train", say),
         replay=fetch_sources(store, spec.cpt.replay if spec.cpt else [], folder / "replay", say),
         evaluation=fetch_sources(store, spec.data.evaluation or [], folder / "evaluation", say),
+        domain=fetch_sources(store, _domain(spec), folder / "domain-files", say),
     )
     data_hash = data_digest(spec, sources, model.tokenizer_digest, rendering.template)
     status = PreparedStatus(
@@ -168,6 +175,10 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
         model_digest=model.digest,
     )
     return _Inputs(model, reward, rendering, sources, status, shown(adapter, model))
+
+
+def _domain(spec: FineTuneJobSpec) -> list[RowSource]:
+    return [RowSource(uri=text.uri) for text in spec.data.domain_text or ()]
 
 
 def _check_reward(
@@ -184,34 +195,48 @@ def _check_reward(
 def _make(
     run: RunFile, layout: JobLayout, inputs: _Inputs, folder: Path, store: Store, say: Say
 ) -> PreparedMetadata:
-    """Read the rows, make the tokens, upload them and the report."""
-    spools = folder / "spools"
-    maker = RowWorkerMaker(inputs.model.tokenizer, run.spec)
-    reader = CorpusReader(maker, spools, inputs.sources.size, say)
-    splits = _read(run.spec, layout, inputs, reader, store, spools)
-    splits.check_pairs(run.spec)
-    partners = splits.partners(run.spec)
+    """Read the rows, make the tokens, upload them and the report.
+
+    Raises RefusedDataError, with its report uploaded.
+    """
+    spec, rendering, modes = run.spec, inputs.rendering, run.spec.data.checks
+    relevance = domain_of(spec, inputs.sources, folder / "domain")
+    maker = RowWorkerMaker(inputs.model.tokenizer, spec, relevance)
+    reader = CorpusReader(maker, folder / "spools", inputs.sources.size, say)
+    look_at_licenses(spec, reader.findings)
+    splits: Splits | None = None
+    try:
+        splits = read_splits(reader, inputs.sources, spec, rendering.unit, folder / "spools")
+        _check_rows(spec, reader, splits)
+        partners = splits.partners(spec)
+    except UserError as problem:
+        report = make_report(reader.findings, reader.sources, modes, rendering, splits, problem)
+        upload_report(store, report, layout.data_report())
+        raise RefusedDataError(
+            problem, _refused_counts(reader, layout, modes, problem)
+        ) from problem
     train, evaluation = splits.train, splits.evaluation
     sources = counted(reader.sources, train)
-    report = accepted_report(reader.findings, sources, splits, inputs.rendering)
-    _write_report(store, report, f"{inputs.status.uri}/{REPORT_FILE}")
+    report = make_report(reader.findings, sources, modes, rendering, splits)
+    upload_report(store, report, f"{inputs.status.uri}/{REPORT_FILE}")
     metadata = PreparedMetadata(
-        unit=inputs.rendering.unit,
+        unit=rendering.unit,
         data_hash=inputs.status.data_hash,
         tokenizer_digest=inputs.model.tokenizer_digest,
-        chat_template=inputs.rendering.published_template,
-        sequence_length=run.spec.training.sequence_length,
+        chat_template=rendering.published_template,
+        sequence_length=spec.training.sequence_length,
         counts=DataStatus(
             rows=train.units,
             evaluation_rows=evaluation.units,
-            dropped=reader.findings.invalid + reader.findings.too_long,
+            dropped=reader.findings.dropped,
             tokens=len(train.tokens),
-            report_uri=f"{inputs.status.uri}/{REPORT_FILE}",
-            first_errors=reader.findings.first_errors(None),
+            report_uri=f"{inputs.status.uri}/{PAGE_FILE}",
+            first_errors=first_errors(reader.findings, None),
+            findings=told(modes, reader.findings) or None,
         ),
         evaluation_tokens=len(evaluation.tokens),
         sources=sources,
-        samples=sample_rows(evaluation, reader, inputs.rendering),
+        samples=sample_rows(evaluation, reader, rendering),
     )
     units = metadata.unit.plural
     say(f"{train.units} training {units}, {evaluation.units} held out, {len(train.tokens)} tokens")
@@ -222,27 +247,29 @@ def _make(
     return metadata
 
 
-def _read(
-    spec: FineTuneJobSpec,
-    layout: JobLayout,
-    inputs: _Inputs,
-    reader: CorpusReader,
-    store: Store,
-    spools: Path,
-) -> Splits:
-    """The units of all sources. Raises RefusedDataError, with its report uploaded."""
-    try:
-        splits = read_splits(reader, inputs.sources, spec, inputs.rendering.unit, spools)
-    except UserError as error:
-        raise _refuse(reader, inputs, error, store, layout) from error
-    problem = reader.findings.problem(spec.data.checks)
-    if problem is None and not (splits.train.unit_sources < len(spec.data.train)).any():
-        problem = UserError(
+def _check_rows(spec: FineTuneJobSpec, reader: CorpusReader, splits: Splits) -> None:
+    """Raise UserError where the rows are not what the job may train on."""
+    problem = problem_of(spec.data.checks, reader.findings)
+    if problem is not None:
+        raise problem
+    if not (splits.train.unit_sources < len(spec.data.train)).any():
+        raise UserError(
             Reason.INVALID_DATA, "no training row is left", where=spec.data.train[0].uri
         )
-    if problem is not None:
-        raise _refuse(reader, inputs, problem, store, layout)
-    return splits
+    splits.check_pairs(spec)
+
+
+def _refused_counts(
+    reader: CorpusReader, layout: JobLayout, modes: DataChecks, problem: UserError
+) -> DataStatus:
+    findings = reader.findings
+    return DataStatus(
+        rows=findings.rows - findings.dropped,
+        dropped=findings.dropped,
+        report_uri=page_of(layout.data_report()),
+        first_errors=first_errors(findings, problem),
+        findings=told(modes, findings) or None,
+    )
 
 
 def _check_evaluations_have_rows(spec: FineTuneJobSpec, counts: DataStatus) -> None:
@@ -268,23 +295,3 @@ def _counts_of(spec: FineTuneJobSpec, metadata: PreparedMetadata) -> DataStatus:
         for source, part in zip(sources, mixture.parts, strict=True)
     )
     return metadata.counts.model_copy(update={"unit": metadata.unit, "tokens": tokens})
-
-
-def _refuse(
-    reader: CorpusReader, inputs: _Inputs, problem: UserError, store: Store, layout: JobLayout
-) -> RefusedDataError:
-    findings = reader.findings
-    report = refused_report(findings, reader.sources, str(problem), inputs.rendering.unit)
-    _write_report(store, report, layout.data_report())
-    dropped = findings.invalid + findings.too_long
-    data = DataStatus(
-        rows=findings.rows - dropped,
-        dropped=dropped,
-        report_uri=layout.data_report(),
-        first_errors=findings.first_errors(problem),
-    )
-    return RefusedDataError(problem, data)
-
-
-def _write_report(store: Store, report: DataReport, uri: str) -> None:
-    store.write(uri, json.dumps(report.to_wire(), ensure_ascii=False, indent=1).encode())

@@ -58,6 +58,8 @@ class LocalSources:
     train: Sequence[LocalSource]
     replay: Sequence[LocalSource]
     evaluation: Sequence[LocalSource]
+    domain: Sequence[LocalSource] = ()
+    """What relevance is measured against; no row of it is trained on."""
 
     @property
     def all(self) -> list[LocalSource]:

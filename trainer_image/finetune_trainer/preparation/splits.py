@@ -11,12 +11,12 @@ from finetune_api.spec import FineTuneJobSpec, Method, TrainingEngine
 from finetune_api.units import Unit
 
 from finetune_trainer.array_files import Array, ArrayFile
-from finetune_trainer.arrays import Bool
 from finetune_trainer.data.blocks import cut_into_blocks
 from finetune_trainer.data.partners import partners_of
-from finetune_trainer.data.split import choose_held_out, held_out_target
 from finetune_trainer.data.spool import AnswerSpool, UnitSpool
 from finetune_trainer.preparation.corpus import CorpusReader
+from finetune_trainer.preparation.cross_checks import CrossChecks
+from finetune_trainer.preparation.holding_out import hold_out
 from finetune_trainer.preparation.sources import LocalSources
 from finetune_trainer.prepared import PreparedSplit, SourceInfo
 from finetune_trainer.prepared_files import HasArrays
@@ -70,20 +70,27 @@ class Splits:
 def read_splits(
     reader: CorpusReader, sources: LocalSources, spec: FineTuneJobSpec, unit: Unit, folder: Path
 ) -> Splits:
-    """Read all sources, hold some units out unless evaluation sources are given, cut documents.
+    """Read all sources, leave out what the checks say, hold some units out unless evaluation
+    sources are given, cut documents.
 
     Documents are held out whole, before they are cut, and never those of replay. `folder` takes
     the splits. Raises UserError for a source that cannot be read at all.
     """
-    units = reader.read([*sources.train, *sources.replay])
-    if sources.evaluation:
-        train, evaluation = units, reader.read(sources.evaluation)
-    else:
-        train, evaluation = UnitSpool(folder / "train"), UnitSpool(folder / "evaluation")
-        held_out = _held_out(units, len(sources.train), spec)
-        train.extend(units, np.logical_not(held_out))
-        evaluation.extend(units, held_out)
-        units.remove()
+    checks = CrossChecks(spec.data.checks, reader.findings)
+    train, evaluation = UnitSpool(folder / "train"), UnitSpool(folder / "evaluation")
+    with reader.read([*sources.train, *sources.replay]) as read:
+        dropped = checks.dropped(read)
+        if sources.evaluation:
+            with reader.read(sources.evaluation) as given:
+                left_out = checks.dropped(given, evaluation=True)
+                evaluation.extend(given.units, ~left_out)
+                dropped |= checks.leaking(read, given, dropped)
+            train.extend(read.units, ~dropped)
+        else:
+            held_out = hold_out(read, ~dropped, len(sources.train), spec, folder / "held-out")
+            train.extend(read.units, ~(dropped | held_out))
+            evaluation.extend(read.units, held_out)
+        reader.findings.dropped_units = int(dropped.sum())
     if unit is Unit.BLOCK:
         return _cut(train, evaluation, spec.training.sequence_length)
     answers = (train.answers, evaluation.answers)
@@ -91,18 +98,6 @@ def read_splits(
     return Splits(
         train.mapped(), evaluation.mapped(), (train, evaluation), answers if some else None
     )
-
-
-def _held_out(units: UnitSpool, sources: int, spec: FineTuneJobSpec) -> Bool:
-    """[U] True for some units of the first `sources` sources."""
-    split = units.mapped()
-    firsts = split.unit_offsets[:-1]
-    candidates = split.source_files[firsts] < sources
-    groups = split.group_ids[firsts[candidates]]
-    target = held_out_target(len(groups), spec.data.evaluation_fraction)
-    held_out = np.zeros(split.units, np.bool_)
-    held_out[candidates] = choose_held_out(groups, target, spec.training.seed)
-    return held_out
 
 
 @dataclass(frozen=True)

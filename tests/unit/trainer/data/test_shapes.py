@@ -206,11 +206,11 @@ def test_what_does_not_fit_is_refused_in_words(
 @pytest.mark.parametrize(
     ("row", "method", "said"),
     [
-        (PAIR, Method.SFT, "of the format Preference .* fit method Reward, DPO, ORPO"),
-        (PAIR, Method.KTO, "of the format Preference .* fit method Reward, DPO, ORPO"),
+        (PAIR, Method.SFT, "of the format Preference .* fit method Reward, DPO, KTO, ORPO"),
+        (PAIR, Method.GRPO, "of the format Preference .* fit method Reward, DPO, KTO, ORPO"),
         (JUDGED, Method.SFT, "of the format Feedback .* fit method KTO"),
         (JUDGED, Method.DPO, "fit method SFT|fit method KTO"),
-        ({**PAIR, "conversations": TURNS}, Method.SFT, "fit method Reward, DPO, ORPO"),
+        ({**PAIR, "conversations": TURNS}, Method.SFT, "fit method Reward, DPO, KTO, ORPO"),
         ({"messages": TURNS}, Method.CPT, "of the format Messages .* fit method SFT"),
         (DOLLY, Method.CPT, "of the format Instruction .* fit method SFT"),
         (DOLLY, Method.DPO, "fit method SFT"),
@@ -224,7 +224,7 @@ def test_what_does_not_fit_is_refused_in_words(
         ),
         (DOLLY, Method.GRPO, "of the format Instruction .* fit method SFT"),
         ({"text": "a"}, Method.GRPO, "of the format Text .* fit method CPT"),
-        ({"chosen": TURNS, "rejected": TURNS}, Method.GRPO, "fit method Reward, DPO, ORPO"),
+        ({"chosen": TURNS, "rejected": TURNS}, Method.GRPO, "fit method Reward, DPO, KTO, ORPO"),
     ],
 )
 def test_rows_of_another_method_are_refused_with_the_method_that_they_fit(
