@@ -207,7 +207,7 @@ def test_what_does_not_fit_is_refused_in_words(
     ("row", "method", "said"),
     [
         (PAIR, Method.SFT, "of the format Preference .* fit method Reward, DPO, KTO, ORPO"),
-        (PAIR, Method.GRPO, "of the format Preference .* fit method Reward, DPO, KTO, ORPO"),
+        (PAIR, Method.CPT, "of the format Preference .* fit method Reward, DPO, KTO, ORPO"),
         (JUDGED, Method.SFT, "of the format Feedback .* fit method KTO"),
         (JUDGED, Method.DPO, "fit method SFT|fit method KTO"),
         ({**PAIR, "conversations": TURNS}, Method.SFT, "fit method Reward, DPO, KTO, ORPO"),

@@ -11,7 +11,9 @@ from finetune_api.messages import PrepareMessage
 from finetune_api.resolve import resolve
 from finetune_api.runfile import RunFile
 from finetune_api.spec import FineTuneJobSpec, Storage
-from finetune_trainer.preparation.run import run_prepare
+from finetune_trainer.preparation.run import RefusedDataError, run_prepare
+from finetune_trainer.prepared import Prepared
+from finetune_trainer.prepared_files import read_prepared
 from finetune_trainer.storage import open_store
 
 from tests.unit.trainer.data.conftest import CHATML, make_tokenizer
@@ -28,6 +30,30 @@ CONFIG = {
 }
 SCORES = {**CONFIG, "architectures": ["LlamaForSequenceClassification"]}
 ONE_LABEL = {"0": "LABEL_0"}
+
+
+def prepared(message: PrepareMessage) -> Prepared:
+    """What a preparation handed to training."""
+    assert message.prepared is not None
+    return read_prepared(Path(message.prepared.uri.removeprefix("file://")))
+
+
+def report(message: PrepareMessage | RefusedDataError) -> Any:
+    """report.json beside the page that status names."""
+    assert message.data is not None
+    assert message.data.report_uri is not None
+    page = Path(message.data.report_uri.removeprefix("file://"))
+    return json.loads(page.with_suffix(".json").read_text())
+
+
+def text(row: Any) -> str:
+    """All of a row that a report shows."""
+    return "".join(segment["text"] for segment in row["segments"])
+
+
+def learnt(row: Any) -> list[str]:
+    """The label spans of a row that a report shows."""
+    return [segment["text"] for segment in row["segments"] if segment["learnt"]]
 
 
 @dataclass

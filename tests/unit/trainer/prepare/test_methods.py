@@ -1,7 +1,5 @@
 """Rows become units of the method: pairs, blocks, and blocks with replay beside them."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,23 +8,10 @@ from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
 from finetune_api.units import Unit
 from finetune_trainer.preparation.run import RefusedDataError
-from finetune_trainer.prepared import Prepared
-from finetune_trainer.prepared_files import read_prepared
 
-from tests.unit.trainer.prepare.conftest import World
+from tests.unit.trainer.prepare.conftest import World, learnt, prepared, report, text
 
 LENGTH = {"sequenceLength": 64}
-
-
-def prepared(message: PrepareMessage) -> Prepared:
-    assert message.prepared is not None
-    return read_prepared(Path(message.prepared.uri.removeprefix("file://")))
-
-
-def report(message: PrepareMessage) -> Any:
-    assert message.data is not None
-    assert message.data.report_uri is not None
-    return json.loads(Path(message.data.report_uri.removeprefix("file://")).read_text())
 
 
 def pairs(count: int) -> list[dict[str, str]]:
@@ -60,7 +45,7 @@ def test_pairs_keep_both_sides_together_through_the_split(world: World) -> None:
         assert split.unit_offsets.tolist() == list(range(0, len(split) + 1, 2))
         assert split.source_rows[::2].tolist() == split.source_rows[1::2].tolist()
     shown = report(message)["samples"][0]
-    assert [row["learnt"] for row in shown["rows"]] == [
+    assert [learnt(row) for row in shown["rows"]] == [
         ["It is 0.<|im_end|>"],
         ["Who can say.<|im_end|>"],
     ]
@@ -134,7 +119,7 @@ def test_the_report_and_the_samples_show_documents(world: World) -> None:
 
     shown = report(message)["samples"][0]
     assert len(shown["rows"]) == 1
-    assert shown["rows"][0]["text"].startswith("The drum")
+    assert text(shown["rows"][0]).startswith("The drum")
     assert shown["tokens"] == 64
     sample = prepared(message).metadata.samples[0]
     assert sample.prompt_messages == []

@@ -1,32 +1,16 @@
 """From rows to tokens: what is counted, refused, held out and reported."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from finetune_api.errors import UserError
 from finetune_api.exits import Outcome
-from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
 from finetune_trainer.preparation.run import RefusedDataError
-from finetune_trainer.prepared import Prepared
-from finetune_trainer.prepared_files import read_prepared
 
 from tests.unit.trainer.data.conftest import make_tokenizer
-from tests.unit.trainer.prepare.conftest import World, good_rows
-
-
-def prepared(message: PrepareMessage) -> Prepared:
-    assert message.prepared is not None
-    return read_prepared(Path(message.prepared.uri.removeprefix("file://")))
-
-
-def report(message: PrepareMessage | RefusedDataError) -> Any:
-    assert message.data is not None
-    assert message.data.report_uri is not None
-    return json.loads(Path(message.data.report_uri.removeprefix("file://")).read_text())
+from tests.unit.trainer.prepare.conftest import World, good_rows, learnt, prepared, report, text
 
 
 def refused(world: World, **changes: Any) -> RefusedDataError:
@@ -64,7 +48,8 @@ def test_given_evaluation_rows_are_held_out_and_no_others(world: World) -> None:
     uri = world.rows("dev.jsonl", good_rows(3))
     train = [{"uri": (world.root / "rows.jsonl").as_uri()}]
 
-    message = world.prepare(data={"train": train, "evaluation": [{"uri": uri}]})
+    checks = {"leakage": "Report"}
+    message = world.prepare(data={"train": train, "evaluation": [{"uri": uri}], "checks": checks})
 
     data = prepared(message)
     assert (len(data.train), len(data.evaluation)) == (40, 3)
@@ -147,10 +132,10 @@ def test_the_report_shows_rows_as_the_model_sees_them(world: World) -> None:
     shown = made["samples"]
 
     assert (made["unit"], made["trainingUnits"], made["evaluationUnits"]) == ("Row", 32, 8)
-    assert [len(unit["rows"]) for unit in shown] == [1, 1, 1]
+    assert [len(unit["rows"]) for unit in shown] == [1] * 5
     row = shown[0]["rows"][0]
-    assert row["text"].startswith("<s><|im_start|>user\nWhat is")
-    assert row["learnt"][0].endswith("is short.<|im_end|>")
+    assert text(row).startswith("<s><|im_start|>user\nWhat is")
+    assert learnt(row)[0].endswith("is short.<|im_end|>")
     assert shown[0]["labelTokens"] == row["labelTokens"] < row["tokens"] == shown[0]["tokens"]
 
 

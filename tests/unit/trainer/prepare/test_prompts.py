@@ -1,7 +1,5 @@
 """Prompts that the model answers itself: their tokens, their right answers and their room."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +8,10 @@ from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
 from finetune_api.units import Unit
 from finetune_trainer.preparation.run import RefusedDataError
-from finetune_trainer.prepared import Prepared
-from finetune_trainer.prepared_files import ANSWER_FILES, read_prepared
+from finetune_trainer.prepared_files import ANSWER_FILES
 
 from tests.unit.trainer.data.conftest import CHATML, make_tokenizer
-from tests.unit.trainer.prepare.conftest import World
+from tests.unit.trainer.prepare.conftest import World, learnt, prepared, report, text
 
 EXACT = {"type": "ExactAnswer"}
 
@@ -30,17 +27,6 @@ def prepare(
     grpo = {"maxNewTokens": room, "rewardFunctions": [*(functions or [{"type": "JsonValid"}])]}
     length = {"sequenceLength": 64}
     return world.prepare(**{"method": "GRPO", "grpo": grpo, "training": length, **changes})
-
-
-def prepared(message: PrepareMessage) -> Prepared:
-    assert message.prepared is not None
-    return read_prepared(Path(message.prepared.uri.removeprefix("file://")))
-
-
-def report(message: PrepareMessage) -> Any:
-    assert message.data is not None
-    assert message.data.report_uri is not None
-    return json.loads(Path(message.data.report_uri.removeprefix("file://")).read_text())
 
 
 def test_prompts_keep_their_right_answers_through_the_split(world: World) -> None:
@@ -69,8 +55,8 @@ def test_the_report_and_the_samples_show_prompts_with_their_answers(world: World
     made = report(message)
     shown = made["samples"][0]
     assert (made["unit"], made["labelTokens"], made.get("warnings")) == ("Prompt", 0, [])
-    assert shown["rows"][0]["text"].endswith("0 and 0?<|im_end|>\n<|im_start|>assistant\n")
-    assert (shown["rows"][0]["learnt"], shown["answer"]) == ([], "0")
+    assert text(shown["rows"][0]).endswith("0 and 0?<|im_end|>\n<|im_start|>assistant\n")
+    assert (learnt(shown["rows"][0]), shown["answer"]) == ([], "0")
     data = prepared(message)
     sample, number = data.metadata.samples[0], int(data.evaluation.source_rows[0]) - 1
     question = f"What is {number} and {number}?"
