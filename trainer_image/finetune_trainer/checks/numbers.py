@@ -1,11 +1,15 @@
 """Numbers that carry their own proof: cards (Luhn), accounts (mod 97), US social security."""
 
 import re
+from collections.abc import Iterator
 
-from finetune_trainer.checks.hits import Hit, holds
+from finetune_trainer.checks.hits import SPACED, Hit, holds
 from finetune_trainer.checks.phones import DASHES, NOT_A_NUMBER_TO_CALL, SPACES, digits_of
 
-_CARD = re.compile(rf"(?<![\w.,+-])\d(?:[{SPACES}{DASHES}]?\d){{12,18}}(?![\w-])(?!\.\d)")
+_CARD = re.compile(
+    rf"(?<![{SPACED}+-])(?<!\d[.,])\d(?:[{SPACES}{DASHES}]?\d){{12,60}}(?![{SPACED}-])(?!\.\d)"
+)
+_GROUP = re.compile(rf"[^{SPACES}]+")
 _GROUPS = re.compile(
     rf"(?:\d{{4}}([{SPACES}{DASHES}])\d{{4}}\1\d{{4}}\1\d{{1,4}}(?:\1\d{{1,3}})?|"
     rf"\d{{4}}([{SPACES}{DASHES}])\d{{6}}\2\d{{4,5}})"
@@ -41,8 +45,8 @@ _IBAN_LENGTHS = dict(  # noqa: C408
 )  # fmt: skip
 """Characters of an account number of each country (SWIFT IBAN registry)."""
 _SSN = re.compile(
-    rf"(?<![\w.,{DASHES}])(?!000|666|9)\d{{3}}([{DASHES}{SPACES}]?)(?!00)\d{{2}}\1(?!0000)\d{{4}}"
-    rf"(?![\w{DASHES}])(?![.,]\d)"
+    rf"(?<![{SPACED}{DASHES}])(?<!\d[.,])(?!000|666|9)\d{{3}}([{DASHES}{SPACES}]?)(?!00)\d{{2}}\1(?!0000)\d{{4}}"
+    rf"(?![{SPACED}{DASHES}])(?![.,]\d)"
 )
 _SSN_WORDS = re.compile(
     r"\b(?:ssn|soc(?:ial)?[ ._-]?sec(?:urity)?|social)(?!_\d)(?![^\W\d_])", re.I
@@ -57,11 +61,12 @@ def find_cards(text: str) -> list[Hit]:
     One number in ten has a right check digit by accident, so digits that are not set in the
     groups of a card count only with a word near them that speaks of cards.
     """
-    return [
-        Hit("Card", found.start(), found.end())
-        for found in _CARD.finditer(text)
-        if _is_card(text, found.start(), found.end())
-    ]
+    hits = []
+    for found in _CARD.finditer(text):
+        span = next((s for s in _pieces(found) if _is_card(text, *s)), None)
+        if span is not None:
+            hits.append(Hit("Card", *span))
+    return hits
 
 
 def find_ibans(text: str) -> list[Hit]:
@@ -89,6 +94,16 @@ def find_social_security(text: str) -> list[Hit]:
         if digits_of(found[0]) not in _SSN_PUBLISHED and (named or (dashed and not other)):
             hits.append(Hit("SocialSecurity", start, end))
     return hits
+
+
+def _pieces(run: re.Match[str]) -> Iterator[tuple[int, int]]:
+    """Where a card may begin and end in digits with spaces, which may hold other numbers too."""
+    groups = [group.span() for group in _GROUP.finditer(run[0])]
+    for first in range(len(groups)):
+        for last in range(len(groups) - 1, first - 1, -1):
+            start, end = groups[first][0], groups[last][1]
+            if 13 <= sum(map(str.isdigit, run[0][start:end])) <= 19:
+                yield run.start() + start, run.start() + end
 
 
 def _is_card(text: str, start: int, end: int) -> bool:

@@ -2,17 +2,13 @@
 
 import re
 
-from finetune_trainer.checks.hits import Hit, holds, word_set
+from finetune_trainer.checks.hits import SPACED, Hit, holds, word_set
 
 SPACES = r" \u00a0\u2009\u202f"
 DASHES = r"\-\u2010\u2011\u2012\u2013"
 _RUN = re.compile(
-    rf"(?<![\w+＋.,:@#$€£¥=/-])(?:[(]?[+＋][{SPACES}]?|[(])?\d"
-    rf"(?:[{SPACES}{DASHES}./()]{{0,3}}\d){{6,17}}(?![\w@%‰°€$£¥])(?![.,:]\d)"
-)
-_AFTER_WORD = re.compile(
-    rf"(?<=[.:=/])(?:[(]?[+＋])?[(]?\d(?:[{SPACES}{DASHES}./()]{{0,3}}\d){{6,17}}"
-    r"(?![\w@%‰°€$£¥])(?![.,:]\d)"
+    rf"(?<![{SPACED}+＋@#$€£¥-])(?<!\d[.,:/=])(?:[(]?[+＋][{SPACES}]?|[(])?\d"
+    rf"(?:[{SPACES}{DASHES}./()]{{0,3}}\d){{6,30}}(?![{SPACED}@%‰°€$£¥])(?![.,:]\d)"
 )
 _CONTEXT = re.compile(
     r"\b(?:tele?(?:ph(?:one)?|fono?s?|f[oó]n(?:o|nummer|isch|e)?|foon|fone|m[oó]vel|fax)?|"
@@ -25,7 +21,7 @@ _CONTEXT = re.compile(
     r"i|are)|"
     r"whats?app|signal|telegram|viber|wechat|reach(?:ed)? (?:me|us|him|her)? ?(?:at|on)|"
     r"text(?: me| us)|ring|puhelin|puh|matkapuhelin|telefoon|bel|tlf|mobilnr|telefonszám|"
-    r"telefonu|nr tel|kom|đ[iị]ện thoại|sđt|nomor(?: hp| telepon)?|telepon|hp|"
+    r"(?:my|our|his|her) number|telefonu|nr tel|kom|đ[iị]ện thoại|sđt|nomor(?: hp| telepon)?|telepon|hp|"
     r"тел|телефону?|моб|мобильный|звоните|позвоните|факс|τηλ|τηλέφωνο|κινητό)(?!_?\d)(?![^\W\d_])|"
     r"电话|手机|联系方式|座机|致电|拨打|電話|手機|携帯|연락처|전화|휴대폰|핸드폰|هاتف|جوال|"
     r"الهاتف|موبايل|"
@@ -43,8 +39,12 @@ NOT_A_NUMBER_TO_CALL = re.compile(
     re.IGNORECASE,
 )
 _LATER = re.compile(
-    r"\s?[(\[]?(?:mobile?|cell|phone|tel|fax|home|work|office|handy|whats ?app|手机|电话)\b", re.I
+    r"\s?[(\[](?:mobile?|cell|phone|tel|fax|home|work|office|handy|whats ?app|手机|电话)\b", re.I
 )
+_LABEL = re.compile(r"(?<!\w)[TMF]: ?\Z")
+"""As under letters: T for telephone, M for mobile, F for fax."""
+_ELSEWHERE = re.compile(r"\d{4}|[$€£¥]\s?$|\n\s*\n")
+"""What parts a word from a number."""
 _AND = re.compile(r"[\s,;/|&]{0,3}(?:or|and|oder|und|ou|et|o|y|e|или|和|或)?[\s,;/|&]{0,3}")
 _DATE = re.compile(
     r"(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ]\d{1,2}(?:\D.*)?|\d{1,2}[-./ ]\d{1,2}[-./ "
@@ -54,6 +54,8 @@ _DATE = re.compile(
 )
 _THOUSANDS = re.compile(rf"\d{{1,3}}(?:([{SPACES}.])\d{{3}})+")
 _IP_LIKE = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+MOST_DIGITS = 15
+_GAP = re.compile(rf"\d([{SPACES}])[^{SPACES}]*\Z")
 _REACH = 32
 """Characters before a number within which a word announces it."""
 _FICTIONAL = re.compile(r"(?:1?[2-9]\d\d)?55501\d\d")
@@ -93,7 +95,7 @@ def find_phones(text: str) -> list[Hit]:
     nothing announces.
     """
     hits: list[Hit] = []
-    for found in _runs(text):
+    for found in _RUN.finditer(text):
         start, end = _trimmed(text, found.start(), found.end())
         after_number = bool(hits) and _AND.fullmatch(text, hits[-1].end, start) is not None
         if _is_phone(text, start, end, after_number):
@@ -108,14 +110,10 @@ def digits_of(text: str) -> str:
     return "".join(str(int(letter)) for letter in text if letter.isdecimal())
 
 
-def _runs(text: str) -> list[re.Match[str]]:
-    found = {match.end(): match for match in _AFTER_WORD.finditer(text)}
-    found.update({match.end(): match for match in _RUN.finditer(text)})
-    return [found[end] for end in sorted(found)]
-
-
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """Without a bracket that opens and is never closed."""
+    """Without a bracket that is never closed, and without numbers that follow in the same run."""
+    while len(digits_of(text[start:end])) > MOST_DIGITS and (gap := _GAP.search(text[:end], start)):
+        end = gap.start(1)
     if text[start] == "(" and ")" not in text[start:end]:
         start += 1
     return start, end
@@ -124,7 +122,7 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 def _is_phone(text: str, start: int, end: int, after_number: bool) -> bool:
     value = text[start:end]
     digits = digits_of(value)
-    if not 7 <= len(digits) <= 15 or len(set(digits)) < 3:
+    if not 7 <= len(digits) <= MOST_DIGITS or len(set(digits)) < 3:
         return False
     plus = "+" in value[:2] or "＋" in value[:2]
     if _FICTIONAL.fullmatch(digits):
@@ -141,10 +139,14 @@ def _announced(text: str, start: int, end: int) -> bool:
     words = list(_CONTEXT.finditer(lead))
     if words:
         between = lead[words[-1].end() :]
+        grouped = _THOUSANDS.fullmatch(text, start, end) is not None
         return not (
             holds(NOT_A_NUMBER_TO_CALL, between, 0, len(between))
-            or re.search(r"\d{4}|[$€£¥=]\s?$|\n\s*\n", between)
+            or _ELSEWHERE.search(between)
+            or (grouped and any(map(str.isalpha, between)))
         )
+    if _LABEL.search(lead):
+        return not text[start:end].isdecimal() or text[start] == "0"
     return _LATER.match(text, end) is not None
 
 
