@@ -131,7 +131,7 @@ def _candidates(pairs: UInt64, sketches: npt.NDArray[np.uint8]) -> Iterator[tupl
     order = np.lexsort((earlier, -shared, later))
     later, earlier = later[order], earlier[order]
     starts = np.flatnonzero(np.diff(later, prepend=-1))
-    for start, end in zip(starts, [*starts[1:], len(later)], strict=True):
+    for start, end in zip(starts, np.append(starts, len(later))[1:], strict=True):
         yield int(later[start]), earlier[start:end].tolist()
 
 

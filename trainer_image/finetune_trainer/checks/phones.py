@@ -7,7 +7,7 @@ from finetune_trainer.checks.hits import SPACED, Hit, holds, word_set
 SPACES = r" \u00a0\u2009\u202f"
 DASHES = r"\-\u2010\u2011\u2012\u2013"
 _RUN = re.compile(
-    rf"(?<![{SPACED}+＋@#$€£¥-])(?<!\d[.,:/=])(?:[(]?[+＋][{SPACES}]?|[(])?\d"
+    rf"(?<![{SPACED}+＋@#$€£¥-])(?<!\d[.,:/=])(?:[(]?[+＋]|[(])?\d"
     rf"(?:[{SPACES}{DASHES}./()]{{0,3}}\d){{6,30}}(?![{SPACED}@%‰°€$£¥])(?![.,:]\d)"
 )
 _CONTEXT = re.compile(
@@ -20,8 +20,8 @@ _CONTEXT = re.compile(
     r"tel[ée]fonos?|m[oó]vil|telefone|telem[oó]vel|ligue|numero di telefono|cellulare|chiam(?:a|"
     r"i|are)|"
     r"whats?app|signal|telegram|viber|wechat|reach(?:ed)? (?:me|us|him|her)? ?(?:at|on)|"
-    r"text(?: me| us)|ring|puhelin|puh|matkapuhelin|telefoon|bel|tlf|mobilnr|telefonszám|"
-    r"(?:my|our|his|her) number|telefonu|nr tel|kom|đ[iị]ện thoại|sđt|nomor(?: hp| telepon)?|telepon|hp|"
+    r"text(?: me| us)|ring|puhelin|puh|matkapuhelin|telefoon|tlf|mobilnr|telefonszám|"
+    r"(?:my|our|his|her) number|telefonu|nr tel|đ[iị]ện thoại|sđt|nomor(?: hp| telepon)?|telepon|"
     r"тел|телефону?|моб|мобильный|звоните|позвоните|факс|τηλ|τηλέφωνο|κινητό)(?!_?\d)(?![^\W\d_])|"
     r"电话|手机|联系方式|座机|致电|拨打|電話|手機|携帯|연락처|전화|휴대폰|핸드폰|هاتف|جوال|"
     r"الهاتف|موبايل|"
@@ -53,6 +53,7 @@ _DATE = re.compile(
     r"1[0-2])(?:0[1-9]|[12]\d|3[01])"
 )
 _THOUSANDS = re.compile(rf"\d{{1,3}}(?:([{SPACES}.])\d{{3}})+")
+_DECIMAL = re.compile(r"[+＋]\d{4,}\.\d+")
 _IP_LIKE = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 MOST_DIGITS = 15
 _GAP = re.compile(rf"\d([{SPACES}])[^{SPACES}]*\Z")
@@ -125,7 +126,7 @@ def _is_phone(text: str, start: int, end: int, after_number: bool) -> bool:
     if not 7 <= len(digits) <= MOST_DIGITS or len(set(digits)) < 3:
         return False
     plus = "+" in value[:2] or "＋" in value[:2]
-    if _FICTIONAL.fullmatch(digits):
+    if _FICTIONAL.fullmatch(digits) or _DECIMAL.fullmatch(value):
         return False
     if plus and _international(digits):
         return True

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from finetune_trainer.checks import duplicates
 from finetune_trainer.checks.duplicates import find_duplicates
+from finetune_trainer.checks.shingles import jaccard
 
 from benchmarks.checks.pairs import Unit
 from benchmarks.checks.planted import spool_of
@@ -17,7 +18,7 @@ def text(count: int) -> str:
 
 def kept(folder: Path, units: list[Unit]) -> list[int]:
     with spool_of(folder, units) as spool:
-        return find_duplicates(spool).tolist()
+        return [int(unit) for unit in find_duplicates(spool)]
 
 
 def changed(original: str, *places: int) -> str:
@@ -94,12 +95,11 @@ def test_chinese_text_is_compared_by_characters(tmp_path: Path) -> None:
 
 def test_one_hot_band_costs_bounded_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
-    measure = duplicates.jaccard
 
     def counted(a: frozenset[int], b: frozenset[int]) -> float:
         nonlocal compared
         compared += 1
-        return measure(a, b)
+        return jaccard(a, b)
 
     monkeypatch.setattr(duplicates, "jaccard", counted)
     template = text(120)

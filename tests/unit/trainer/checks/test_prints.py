@@ -13,7 +13,8 @@ ANSWER = "Close the valve, open the lid, and turn the filter to the left until i
 
 def test_a_print_has_25_bands_and_a_hash_per_word() -> None:
     unit = print_of(PROMPT, ANSWER)
-    assert (unit.bands.shape, unit.bands.dtype) == ((25,), np.uint64)
+    assert unit.bands.shape == (25,)
+    assert unit.bands.dtype == np.uint64
     assert (unit.prompt_words, len(unit.words)) == (9, 26)
 
 
@@ -69,7 +70,9 @@ def test_25_bands_of_5_find_more_pairs_than_14_of_8() -> None:
             same = (one[:size] == two[:size]).reshape(bands, rows).all(axis=1)
             found[bands, rows] += bool(same.any())
     assert found[25, 5] > found[14, 8]
-    assert found[25, 5] > 285  # J = .58: 1 - (1 - .58^5)^25 = .82; the pairs have .57 to .6
+    # J = 41 / 71 of each pair: 1 - (1 - J^5)^25 = .81 and 1 - (1 - J^8)^14 = .16
+    assert found[25, 5] / 300 == pytest.approx(0.81, abs=0.07)
+    assert found[14, 8] / 300 == pytest.approx(0.16, abs=0.07)
 
 
 def test_bands_agree_as_often_as_the_similarity_says() -> None:
