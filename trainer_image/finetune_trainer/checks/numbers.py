@@ -24,10 +24,14 @@ _CARD_WORDS = re.compile(
     r"creditcard|cardnumber|卡|カード|карт|카드|بطاقة|कार्ड|cardNo",
     re.IGNORECASE,
 )
+_CARD_LATER = re.compile(r"[\s,;(|/]{0,3}(?:exp|valid|cvv|cvc|gültig|ablauf|有效期)", re.IGNORECASE)
+_ANOTHER = re.compile(r"\d{6}")
+"""A number that the word before it means, not the one behind it."""
 _REACH = 48
 _IBAN = re.compile(
     r"(?<![A-Za-z0-9])(?:[A-Z]{2}[0-9]{2}|[a-z]{2}[0-9]{2})(?=[ \u00a0\u202f-]?[A-Za-z0-9]{4})"
 )
+_GOES_ON = re.compile(r"-?[A-Za-z0-9]")
 _IBAN_LENGTHS = dict(  # noqa: C408
     AD=24, AE=23, AL=28, AT=20, AZ=28, BA=20, BE=16, BG=22, BH=22, BI=27, BR=29, BY=28, CH=21,
     CR=22,
@@ -111,11 +115,12 @@ def _is_card(text: str, start: int, end: int) -> bool:
     digits = digits_of(value)
     if len(set(digits)) < 2 or not (_issued(digits) and _luhn(digits)):
         return False
-    if holds(_CARD_WORDS, text, start - _REACH, start) or holds(_CARD_WORDS, text, end, end + 24):
-        return True
-    return bool(_GROUPS.fullmatch(value)) and not holds(
-        NOT_A_NUMBER_TO_CALL, text, start - 24, start
-    )
+    lead = text[max(0, start - _REACH) : start]
+    words = list(_CARD_WORDS.finditer(lead))
+    between = lead[words[-1].end() :] if words else lead[-24:]
+    if NOT_A_NUMBER_TO_CALL.search(between) or (words and _ANOTHER.search(between)):
+        return False
+    return bool(words or _GROUPS.fullmatch(value) or _CARD_LATER.match(text, end))
 
 
 def _issued(digits: str) -> bool:
@@ -131,7 +136,7 @@ def _issued(digits: str) -> bool:
         return length in (14, 16)
     if four == 6011 or two in (62, 65) or 644 <= int(digits[:3]) <= 649 or 3528 <= four <= 3589:
         return 16 <= length <= 19
-    return two in (50, 56, 57, 58, 67) and length in (16, 18, 19)
+    return two in (50, 56, 57, 58, 67) and length == 16
 
 
 def _luhn(digits: str) -> bool:
@@ -154,7 +159,7 @@ def _iban_end(text: str, start: int) -> int | None:
         else:
             gap = True
         place += 1
-    ended = place == len(text) or not (text[place].isascii() and text[place].isalnum())
+    ended = _GOES_ON.match(text, place) is None
     return place if len(value) == length and ended and _mod97(value) else None
 
 
