@@ -3,13 +3,15 @@
 import ipaddress
 import re
 
-from finetune_trainer.checks.hits import Hit, holds
+from finetune_trainer.checks.hits import SPACED, Hit, holds
 
 _V4 = re.compile(
-    r"(?<![\w.+=~^<>-])(?<![A-Za-z]/)\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w-])(?!\.\w)"
+    rf"(?<![{SPACED}+~^<>-])(?<!\d\.)(?<![=<>~^!]=)(?<![A-Za-z]/)"
+    rf"\d{{1,3}}\.\d{{1,3}}\.\d{{1,3}}\.\d{{1,3}}(?![{SPACED}-])(?!\.[a-z0-9])"
 )
 _V6 = re.compile(
-    r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{3,34}(?:\d{1,3}(?:\.\d{1,3}){3})?(?![\w])"
+    rf"(?<![{SPACED}:])(?<!\d\.)[23][0-9A-Fa-f]{{3}}:[0-9A-Fa-f:]{{3,34}}"
+    rf"(?![{SPACED}])"
 )
 _VERSION_WORDS = re.compile(
     r"(?:\b(?:v|ver|versions?|versión|versione|versão|release|rev|revision|build|firmware|driver|"

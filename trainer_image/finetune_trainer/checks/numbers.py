@@ -1,11 +1,15 @@
 """Numbers that carry their own proof: cards (Luhn), accounts (mod 97), US social security."""
 
 import re
+from collections.abc import Iterator
 
-from finetune_trainer.checks.hits import Hit, holds
+from finetune_trainer.checks.hits import SPACED, Hit, holds
 from finetune_trainer.checks.phones import DASHES, NOT_A_NUMBER_TO_CALL, SPACES, digits_of
 
-_CARD = re.compile(rf"(?<![\w.,+-])\d(?:[{SPACES}{DASHES}]?\d){{12,18}}(?![\w-])(?!\.\d)")
+_CARD = re.compile(
+    rf"(?<![{SPACED}+-])(?<!\d[.,])\d(?:[{SPACES}{DASHES}]?\d){{12,60}}(?![{SPACED}-])(?!\.\d)"
+)
+_GROUP = re.compile(rf"[^{SPACES}]+")
 _GROUPS = re.compile(
     rf"(?:\d{{4}}([{SPACES}{DASHES}])\d{{4}}\1\d{{4}}\1\d{{1,4}}(?:\1\d{{1,3}})?|"
     rf"\d{{4}}([{SPACES}{DASHES}])\d{{6}}\2\d{{4,5}})"
@@ -20,10 +24,14 @@ _CARD_WORDS = re.compile(
     r"creditcard|cardnumber|卡|カード|карт|카드|بطاقة|कार्ड|cardNo",
     re.IGNORECASE,
 )
+_CARD_LATER = re.compile(r"[\s,;(|/]{0,3}(?:exp|valid|cvv|cvc|gültig|ablauf|有效期)", re.IGNORECASE)
+_ANOTHER = re.compile(r"\d{6}")
+"""A number that the word before it means, not the one behind it."""
 _REACH = 48
 _IBAN = re.compile(
     r"(?<![A-Za-z0-9])(?:[A-Z]{2}[0-9]{2}|[a-z]{2}[0-9]{2})(?=[ \u00a0\u202f-]?[A-Za-z0-9]{4})"
 )
+_GOES_ON = re.compile(r"-?[A-Za-z0-9]")
 _IBAN_LENGTHS = dict(  # noqa: C408
     AD=24, AE=23, AL=28, AT=20, AZ=28, BA=20, BE=16, BG=22, BH=22, BI=27, BR=29, BY=28, CH=21,
     CR=22,
@@ -41,8 +49,8 @@ _IBAN_LENGTHS = dict(  # noqa: C408
 )  # fmt: skip
 """Characters of an account number of each country (SWIFT IBAN registry)."""
 _SSN = re.compile(
-    rf"(?<![\w.,{DASHES}])(?!000|666|9)\d{{3}}([{DASHES}{SPACES}]?)(?!00)\d{{2}}\1(?!0000)\d{{4}}"
-    rf"(?![\w{DASHES}])(?![.,]\d)"
+    rf"(?<![{SPACED}{DASHES}])(?<!\d[.,])(?!000|666|9)\d{{3}}([{DASHES}{SPACES}]?)(?!00)\d{{2}}\1(?!0000)\d{{4}}"
+    rf"(?![{SPACED}{DASHES}])(?![.,]\d)"
 )
 _SSN_WORDS = re.compile(
     r"\b(?:ssn|soc(?:ial)?[ ._-]?sec(?:urity)?|social)(?!_\d)(?![^\W\d_])", re.I
@@ -57,11 +65,12 @@ def find_cards(text: str) -> list[Hit]:
     One number in ten has a right check digit by accident, so digits that are not set in the
     groups of a card count only with a word near them that speaks of cards.
     """
-    return [
-        Hit("Card", found.start(), found.end())
-        for found in _CARD.finditer(text)
-        if _is_card(text, found.start(), found.end())
-    ]
+    hits = []
+    for found in _CARD.finditer(text):
+        span = next((s for s in _pieces(found) if _is_card(text, *s)), None)
+        if span is not None:
+            hits.append(Hit("Card", *span))
+    return hits
 
 
 def find_ibans(text: str) -> list[Hit]:
@@ -91,16 +100,27 @@ def find_social_security(text: str) -> list[Hit]:
     return hits
 
 
+def _pieces(run: re.Match[str]) -> Iterator[tuple[int, int]]:
+    """Where a card may begin and end in digits with spaces, which may hold other numbers too."""
+    groups = [group.span() for group in _GROUP.finditer(run[0])]
+    for first in range(len(groups)):
+        for last in range(len(groups) - 1, first - 1, -1):
+            start, end = groups[first][0], groups[last][1]
+            if 13 <= sum(map(str.isdigit, run[0][start:end])) <= 19:
+                yield run.start() + start, run.start() + end
+
+
 def _is_card(text: str, start: int, end: int) -> bool:
     value = text[start:end]
     digits = digits_of(value)
     if len(set(digits)) < 2 or not (_issued(digits) and _luhn(digits)):
         return False
-    if holds(_CARD_WORDS, text, start - _REACH, start) or holds(_CARD_WORDS, text, end, end + 24):
-        return True
-    return bool(_GROUPS.fullmatch(value)) and not holds(
-        NOT_A_NUMBER_TO_CALL, text, start - 24, start
-    )
+    lead = text[max(0, start - _REACH) : start]
+    words = list(_CARD_WORDS.finditer(lead))
+    between = lead[words[-1].end() :] if words else lead[-24:]
+    if NOT_A_NUMBER_TO_CALL.search(between) or (words and _ANOTHER.search(between)):
+        return False
+    return bool(words or _GROUPS.fullmatch(value) or _CARD_LATER.match(text, end))
 
 
 def _issued(digits: str) -> bool:
@@ -116,7 +136,7 @@ def _issued(digits: str) -> bool:
         return length in (14, 16)
     if four == 6011 or two in (62, 65) or 644 <= int(digits[:3]) <= 649 or 3528 <= four <= 3589:
         return 16 <= length <= 19
-    return two in (50, 56, 57, 58, 67) and length in (16, 18, 19)
+    return two in (50, 56, 57, 58, 67) and length == 16
 
 
 def _luhn(digits: str) -> bool:
@@ -139,7 +159,7 @@ def _iban_end(text: str, start: int) -> int | None:
         else:
             gap = True
         place += 1
-    ended = place == len(text) or not (text[place].isascii() and text[place].isalnum())
+    ended = _GOES_ON.match(text, place) is None
     return place if len(value) == length and ended and _mod97(value) else None
 
 

@@ -136,7 +136,8 @@ class _Search:
         judged = self._judged(
             found.train[likely], found.part[likely] // 2, found.coverage[likely], Kind.SHARED
         )
-        return judged[judged["kind"] == Kind.NEAR]
+        near: Findings = judged[judged["kind"] == Kind.NEAR]
+        return near
 
     def _judged(
         self, train: Int64, evaluation: Int64, coverage: npt.NDArray[np.float64], other: Kind

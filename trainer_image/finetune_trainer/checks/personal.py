@@ -10,6 +10,8 @@ from finetune_trainer.checks.phones import find_phones
 
 _NUMBER = re.compile(r"\d\W{0,3}\d\W{0,3}\d\W{0,3}\d\W{0,3}\d\W{0,3}\d\W{0,3}\d")
 """Seven digits near each other: the least that a number of a person has."""
+_BLANK = "\ufffc"
+"""A character that is part of no value."""
 _ACCOUNT = re.compile(r"[A-Za-z]{2}\d\d[ \u00a0\u202f-]?[A-Za-z0-9]{4}")
 
 
@@ -20,11 +22,21 @@ def find_personal(text: str) -> list[Hit]:
     seven digits near each other and without colons or dots between digits costs one look.
     """
     hits = find_emails(text)
-    if _NUMBER.search(text):
-        hits += find_cards(text)
-        hits += find_social_security(text)
-        hits += find_phones(text)
+    hits += find_ip_addresses(text)
     if _ACCOUNT.search(text):
         hits += find_ibans(text)
-    hits += find_ip_addresses(text)
+    if _NUMBER.search(text):
+        # What is sure goes first, so that its digits join no telephone number beside it.
+        hits += find_cards(_without(text, hits))
+        hits += find_social_security(_without(text, hits))
+        hits += find_phones(_without(text, hits))
     return without_overlaps(hits) if len(hits) > 1 else hits
+
+
+def _without(text: str, hits: list[Hit]) -> str:
+    """The text with what was found blanked out; all places stay."""
+    parts, place = [], 0
+    for hit in without_overlaps(hits):
+        parts += [text[place : hit.start], _BLANK * (hit.end - hit.start)]
+        place = hit.end
+    return "".join([*parts, text[place:]])

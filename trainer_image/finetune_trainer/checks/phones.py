@@ -2,30 +2,27 @@
 
 import re
 
-from finetune_trainer.checks.hits import Hit, holds, word_set
+from finetune_trainer.checks.hits import SPACED, Hit, holds, word_set
 
 SPACES = r" \u00a0\u2009\u202f"
 DASHES = r"\-\u2010\u2011\u2012\u2013"
 _RUN = re.compile(
-    rf"(?<![\w+＋.,:@#$€£¥=/-])(?:[(]?[+＋][{SPACES}]?|[(])?\d"
-    rf"(?:[{SPACES}{DASHES}./()]{{0,3}}\d){{6,17}}(?![\w@%‰°€$£¥])(?![.,:]\d)"
-)
-_AFTER_WORD = re.compile(
-    rf"(?<=[.:=/])(?:[(]?[+＋])?[(]?\d(?:[{SPACES}{DASHES}./()]{{0,3}}\d){{6,17}}"
-    r"(?![\w@%‰°€$£¥])(?![.,:]\d)"
+    rf"(?<![{SPACED}+＋@#$€£¥-])(?<!\d[.,:/=])(?:[(]?[+＋]|[(])?\d"
+    rf"(?:[{SPACES}{DASHES}./()]{{0,3}}\d){{6,30}}(?![{SPACED}@%‰°€$£¥])(?![.,:]\d)"
 )
 _CONTEXT = re.compile(
     r"\b(?:tele?(?:ph(?:one)?|fono?s?|f[oó]n(?:o|nummer|isch|e)?|foon|fone|m[oó]vel|fax)?|"
-    r"(?:tele|smart|cell|i)?phones?(?: ?(?:number|no\b|nr))?|phone_?(?:number|no)?|ph|call(?:s|"
+    r"(?:tele|cell)?phones?(?: ?(?:number|no\b|nr))?|phone_?(?:number|no)?|ph|call(?:s|"
     r"ed|ing)?"
     r"(?: (?:me|us|him|her))?|mobile?s?|mob|mobil(?:nummer|telefon|e|funk)?|cell(?:ulare|ulaire)?|"
     r"celular|fax(?:nummer)?|fon|handy(?:nummer)?|ruf(?:nummer)?|durchwahl|dial|hotline|sms|"
+    r"contact (?:no|number|nr)|rufen sie (?:uns|mich) an|"
     r"t[ée]l[ée]phone[rz]?|t[ée]l|portable|appel(?:er|ez)?|ll[aá]m(?:ar|e|ame|enos|ar al)|"
     r"tel[ée]fonos?|m[oó]vil|telefone|telem[oó]vel|ligue|numero di telefono|cellulare|chiam(?:a|"
     r"i|are)|"
-    r"whats?app|signal|telegram|viber|wechat|reach(?:ed)? (?:me|us|him|her)? ?(?:at|on)|"
-    r"text(?: me| us)|ring|puhelin|puh|matkapuhelin|telefoon|bel|tlf|mobilnr|telefonszám|"
-    r"telefonu|nr tel|kom|đ[iị]ện thoại|sđt|nomor(?: hp| telepon)?|telepon|hp|"
+    r"whats?app|telegram|viber|wechat|reach(?:ed)? (?:me|us|him|her)? ?(?:at|on)|"
+    r"text(?: me| us)|ring (?:us|me)|puhelin|puh|matkapuhelin|telefoon|tlf|mobilnr|telefonszám|"
+    r"(?:my|our|his|her) number|telefonu|nr tel|đ[iị]ện thoại|sđt|nomor(?: hp| telepon)?|telepon|"
     r"тел|телефону?|моб|мобильный|звоните|позвоните|факс|τηλ|τηλέφωνο|κινητό)(?!_?\d)(?![^\W\d_])|"
     r"电话|手机|联系方式|座机|致电|拨打|電話|手機|携帯|연락처|전화|휴대폰|핸드폰|هاتف|جوال|"
     r"الهاتف|موبايل|"
@@ -43,8 +40,18 @@ NOT_A_NUMBER_TO_CALL = re.compile(
     re.IGNORECASE,
 )
 _LATER = re.compile(
-    r"\s?[(\[]?(?:mobile?|cell|phone|tel|fax|home|work|office|handy|whats ?app|手机|电话)\b", re.I
+    r"\s?[(\[](?:mobile?|cell|phone|tel|fax|home|work|office|handy|whats ?app|手机|电话)\b", re.I
 )
+_LABEL = re.compile(r"(?<!\w)[TMF]: ?\Z")
+"""As under letters: T for telephone, M for mobile, F for fax."""
+_ELSEWHERE = re.compile(r"\d{4}|[$€£¥]\s?$|\n\s*\n")
+"""What parts a word from a number."""
+_NEXT_TO = re.compile(
+    r"[^A-Za-z\u00aa-\u024f\u0370-\u052f\n\d]{0,6}"
+    r"(?:(?:is|at|on|under|unter|no|nr|num|number|nummer|lautet|est|es|al|au)\b[\W_]{1,3}){0,2}",
+    re.IGNORECASE,
+)
+"""What may stand between a word and a number that looks like any other: hardly anything."""
 _AND = re.compile(r"[\s,;/|&]{0,3}(?:or|and|oder|und|ou|et|o|y|e|или|和|或)?[\s,;/|&]{0,3}")
 _DATE = re.compile(
     r"(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ]\d{1,2}(?:\D.*)?|\d{1,2}[-./ ]\d{1,2}[-./ "
@@ -52,8 +59,12 @@ _DATE = re.compile(
     r"(?:1[5-9]|20)\d\d\s?[-\u2013/]\s?(?:1[5-9]|20)\d\d|(?:19|20)\d{2}(?:0[1-9]|"
     r"1[0-2])(?:0[1-9]|[12]\d|3[01])"
 )
-_THOUSANDS = re.compile(rf"\d{{1,3}}(?:([{SPACES}.])\d{{3}})+")
-_IP_LIKE = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_GROUPED = re.compile(rf"\d{{1,3}}(?:[{SPACES}.]\d{{3}})+|\d+\.\d+")
+"""A quantity as well as a number to call."""
+_DECIMAL = re.compile(r"[+＋]\d{4,}\.\d+")
+_IP_LIKE = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
+MOST_DIGITS = 15
+_GAP = re.compile(rf"\d([{SPACES}])[^{SPACES}]*\Z")
 _REACH = 32
 """Characters before a number within which a word announces it."""
 _FICTIONAL = re.compile(r"(?:1?[2-9]\d\d)?55501\d\d")
@@ -93,7 +104,7 @@ def find_phones(text: str) -> list[Hit]:
     nothing announces.
     """
     hits: list[Hit] = []
-    for found in _runs(text):
+    for found in _RUN.finditer(text):
         start, end = _trimmed(text, found.start(), found.end())
         after_number = bool(hits) and _AND.fullmatch(text, hits[-1].end, start) is not None
         if _is_phone(text, start, end, after_number):
@@ -108,14 +119,14 @@ def digits_of(text: str) -> str:
     return "".join(str(int(letter)) for letter in text if letter.isdecimal())
 
 
-def _runs(text: str) -> list[re.Match[str]]:
-    found = {match.end(): match for match in _AFTER_WORD.finditer(text)}
-    found.update({match.end(): match for match in _RUN.finditer(text)})
-    return [found[end] for end in sorted(found)]
-
-
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """Without a bracket that opens and is never closed."""
+    """Without a bracket that is never closed, and without numbers that follow in the same run."""
+    if text[start] in "+＋(0":
+        while len(digits_of(text[start:end])) > MOST_DIGITS:
+            gap = _GAP.search(text[start:end])
+            if gap is None:
+                break
+            end = start + gap.start(1)
     if text[start] == "(" and ")" not in text[start:end]:
         start += 1
     return start, end
@@ -124,14 +135,16 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 def _is_phone(text: str, start: int, end: int, after_number: bool) -> bool:
     value = text[start:end]
     digits = digits_of(value)
-    if not 7 <= len(digits) <= 15 or len(set(digits)) < 3:
+    if not 7 <= len(digits) <= MOST_DIGITS or len(set(digits)) < 3:
         return False
     plus = "+" in value[:2] or "＋" in value[:2]
-    if _FICTIONAL.fullmatch(digits):
+    if _FICTIONAL.match(digits) or _DECIMAL.fullmatch(value):
         return False
     if plus and _international(digits):
         return True
-    if _DATE.fullmatch(value) or _IP_LIKE.fullmatch(value):
+    if digits.startswith("00") and not value.isdecimal() and _international(digits[2:]):
+        return True
+    if _DATE.fullmatch(value) or _IP_LIKE.search(value):
         return False
     return after_number or _announced(text, start, end)
 
@@ -141,10 +154,14 @@ def _announced(text: str, start: int, end: int) -> bool:
     words = list(_CONTEXT.finditer(lead))
     if words:
         between = lead[words[-1].end() :]
+        plain = text[start:end].isdecimal() and text[start] != "0"
+        if plain or _GROUPED.fullmatch(text, start, end):
+            return _NEXT_TO.fullmatch(between) is not None
         return not (
-            holds(NOT_A_NUMBER_TO_CALL, between, 0, len(between))
-            or re.search(r"\d{4}|[$€£¥=]\s?$|\n\s*\n", between)
+            holds(NOT_A_NUMBER_TO_CALL, between, 0, len(between)) or _ELSEWHERE.search(between)
         )
+    if _LABEL.search(lead):
+        return not text[start:end].isdecimal() or text[start] == "0"
     return _LATER.match(text, end) is not None
 
 

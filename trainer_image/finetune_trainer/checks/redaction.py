@@ -9,6 +9,7 @@ from finetune_trainer.checks.hits import Hit, without_overlaps
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PLACEHOLDER = re.compile(r"\[([A-Z][A-Z_]*)_(\d{1,9})\]")
+_MOST_PASSES = 5
 _NUMBERS = frozenset({"Phone", "Card", "Iban", "SocialSecurity"})
 """Kinds that are the same whatever stands between their characters."""
 
@@ -20,19 +21,30 @@ def redact(
 
     Numbers count over all texts in order, and the same value has the same placeholder, so that
     an answer still refers to what its question named. Numbers go on above those of placeholders
-    that stand there already; a second run changes nothing.
+    that stand there already. A second run changes nothing: what a check sees only once its
+    neighbour is gone is replaced too.
     """
     names = _Names(texts)
     counts: Counter[str] = Counter()
-    redacted = []
-    for text in texts:
-        parts, place = [], 0
-        for hit in without_overlaps(hits_of(text)):
-            parts += [text[place : hit.start], names.of(hit.kind, text[hit.start : hit.end])]
-            place = hit.end
-            counts[hit.kind] += 1
-        redacted.append("".join([*parts, text[place:]]))
+    redacted = list(texts)
+    for _ in range(_MOST_PASSES):
+        before = counts.total()
+        redacted = [_replaced(text, hits_of, names, counts) for text in redacted]
+        if counts.total() == before:
+            break
     return redacted, counts
+
+
+def _replaced(
+    text: str, hits_of: Callable[[str], list[Hit]], names: "_Names", counts: Counter[str]
+) -> str:
+    """One text with placeholders for the hits that are seen in it as it stands."""
+    parts, place = [], 0
+    for hit in without_overlaps(hits_of(text)):
+        parts += [text[place : hit.start], names.of(hit.kind, text[hit.start : hit.end])]
+        place = hit.end
+        counts[hit.kind] += 1
+    return "".join([*parts, text[place:]])
 
 
 class _Names:

@@ -38,10 +38,11 @@ def find_secrets(text: str) -> list[Hit]:
 
 
 _PLACEHOLDER = re.compile(
-    r"example|x{4}|your|placeholder|\*{3}|\.{3}|…|[<>]|\$\{|\{\{|%\(|dummy|fake|redacted|changeme|"
-    r"insert|replace|sample|0123456789|1234567890|abcdefgh|0{8}",
-    re.IGNORECASE,
+    r"example|EXAMPLE|x{4}|X{4}|your|YOUR|placeholder|PLACEHOLDER|\*{3}|\.{3}|…|[<>]|\$\{|\{\{|%\(|"
+    r"dummy|DUMMY|fake|FAKE|redacted|REDACTED|changeme|CHANGEME|insert|INSERT|replace|REPLACE|"
+    r"sample|SAMPLE|0123456789|1234567890|abcdefgh|ABCDEFGH|0{8}"
 )
+"""In one case each: in both together, one key in a thousand would hold such a word."""
 _LEAST_LETTERS = 6
 """A secret of fewer different characters is somebody's filler."""
 _WEAK = word_set(
@@ -63,11 +64,10 @@ def _random(value: str) -> bool:
 
 def _key(value: str) -> bool:
     """Has digits and letters as a key has, which a name of words does not."""
-    body = value.rsplit("-", 1)[-1] if value.startswith("sk-") else value
     return (
-        len(set(body)) >= 10
-        and any(letter.isdigit() for letter in value[3:])
-        and any(letter.isalpha() for letter in body)
+        len(set(value)) >= 14
+        and any(letter.isdigit() for letter in value)
+        and any(letter.isalpha() for letter in value[4:])
     )
 
 
@@ -132,7 +132,8 @@ _RULES = (
     _rule("SlackWebhook", "hooks.slack.com",
     r"https://hooks\.slack\.com/services/T[A-Z0-9]{6,12}/B[A-Z0-9]{6,12}/[A-Za-z0-9]{20,32}"),
     _rule("ModelApiKey", "sk-",
-    r"sk-(?:(?:proj|svcacct|admin|ant|or)-[A-Za-z0-9_-]{24,400}|[A-Za-z0-9]{32,400})", _key),
+    r"sk-(?:(?:proj|svcacct|admin|ant-api\d\d|ant|or-v1)-[A-Za-z0-9_-]{24,400}|"
+    r"[A-Za-z0-9]{32,400})", _key),
     _rule("HuggingFaceToken", "hf_ api_org_", r"(?:hf|api_org)_[A-Za-z0-9]{30,64}"),
     _rule("GoogleApiKey", "AIza", r"AIza[A-Za-z0-9_-]{35}"),
     _rule("GoogleOAuthSecret", "GOCSPX-", r"GOCSPX-[A-Za-z0-9_-]{28}"),

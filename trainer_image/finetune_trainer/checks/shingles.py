@@ -16,6 +16,7 @@ _SEED = np.random.SeedSequence(0x5348494E)
 _FACTORS = _SEED.generate_state(32, np.uint64) | np.uint64(1)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
+_SHIFTS = np.array([30, 27, 31], np.uint64)
 
 
 def windows(values: npt.NDArray[np.uint32], size: int) -> UInt64:
@@ -29,17 +30,20 @@ def windows(values: npt.NDArray[np.uint32], size: int) -> UInt64:
     size = min(size, len(values))
     count = len(values) - size + 1
     wide = values.astype(np.uint64)
-    total = wide[:count] * _FACTORS[0]
+    total: UInt64 = wide[:count] * _FACTORS[0]
     for place in range(1, size):
         total += wide[place : place + count] * _FACTORS[place]
-    return mixed(total)
+    _mix(total)
+    return total
 
 
-def mixed(state: UInt64) -> UInt64:
-    """splitmix64's finaliser."""
-    state = (state ^ (state >> np.uint64(30))) * _FIRST
-    state = (state ^ (state >> np.uint64(27))) * _SECOND
-    return state ^ (state >> np.uint64(31))
+def _mix(state: UInt64) -> None:
+    """splitmix64's finaliser, in place."""
+    state ^= state >> _SHIFTS[0]
+    state *= _FIRST
+    state ^= state >> _SHIFTS[1]
+    state *= _SECOND
+    state ^= state >> _SHIFTS[2]
 
 
 def part_shingles(words: Words, letters: Words) -> UInt64:

@@ -1,8 +1,7 @@
 """Prints of many units on disk."""
 
-import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from finetune_trainer.checks.prints import BANDS, Print
+from finetune_trainer.checks.prints import BANDS, SKETCH, Print
 from finetune_trainer.checks.shingles import UInt64, part_shingles
 from finetune_trainer.checks.words import Words
 
@@ -25,10 +24,13 @@ _UNIT = np.dtype(
         ("letters_end", np.int64),
         ("prompt_words", np.int32),
         ("prompt_letters", np.int32),
+        ("sketch", np.uint8, (2, SKETCH)),
     ]
 )
-"""What is kept of a unit beside its words, letters and bands: 32 bytes."""
+"""What is kept of a unit beside its words, letters and bands: 64 bytes."""
 _BLOCK_WORDS = 2**20
+_PIECE = 2**16
+_MOST_CACHED = 300_000
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class WordSpool:
     """Prints appended to files in a folder, and read again; nothing of them stays in memory.
 
     A unit is known by its place in the order of appending. Takes 4 bytes a word, 4 a letter of
-    a short part, and 232 a unit. Close it, or use it as a context.
+    a short part, and 264 a unit. Close it, or use it as a context.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -100,6 +102,7 @@ class WordSpool:
         rows["letters_end"] = self._letters + np.cumsum(letters)
         rows["prompt_words"] = [one.prompt_words for one in prints]
         rows["prompt_letters"] = [one.prompt_letters for one in prints]
+        rows["sketch"] = [one.sketch for one in prints]
         self._files[0].write(rows.tobytes())
         self._files[1].write(np.concatenate([one.words for one in prints]).tobytes())
         self._files[2].write(np.concatenate([one.letters for one in prints]).tobytes())
@@ -129,11 +132,16 @@ class WordSpool:
 
     def exact(self) -> Int64:
         """[U] The hash of each unit's normalised parts."""
-        self._flush()
         found = np.empty(self._units, np.int64)
-        for first in range(0, self._units, _BLOCK_WORDS // 8):
-            rows = self._rows(first, min(first + _BLOCK_WORDS // 8, self._units))
+        for first, rows in self._pieces():
             found[first : first + len(rows)] = rows["exact"]
+        return found
+
+    def sketches(self) -> npt.NDArray[np.uint8]:
+        """[U, 2, 16] Each unit's sketch of its prompt and of its answer."""
+        found = np.empty((self._units, 2, SKETCH), np.uint8)
+        for first, rows in self._pieces():
+            found[first : first + len(rows)] = rows["sketch"]
         return found
 
     def band(self, number: int) -> UInt64:
@@ -188,6 +196,11 @@ class WordSpool:
         for file in self._files:
             file.flush()
 
+    def _pieces(self) -> Iterator[tuple[int, npt.NDArray[np.void]]]:
+        self._flush()
+        for first in range(0, self._units, _PIECE):
+            yield first, self._rows(first, min(first + _PIECE, self._units))
+
     def _rows(self, first: int, end: int) -> npt.NDArray[np.void]:
         return np.fromfile(self._paths[0], _UNIT, end - first, offset=first * _UNIT.itemsize)
 
@@ -198,8 +211,8 @@ class WordSpool:
         rows = np.frombuffer(
             self._bytes(0, before * _UNIT.itemsize, (unit + 1) * _UNIT.itemsize), _UNIT
         )
-        _, words_end, letters_end, prompt_words, prompt_letters = rows[-1].tolist()
-        _, words, letters, _, _ = rows[0].tolist() if unit else (0, 0, 0, 0, 0)
+        _, words_end, letters_end, prompt_words, prompt_letters, _ = rows[-1].tolist()
+        _, words, letters, *_ = rows[0].tolist() if unit else (0, 0, 0)
         return _Place(words, words_end, letters, letters_end, prompt_words, prompt_letters)
 
     def _span(self, file: int, start: int, end: int) -> Words:
@@ -212,8 +225,23 @@ class WordSpool:
         return os.pread(self._reading[file], end - start, start)
 
 
-def cached_shingles(
-    spool: WordSpool,
-) -> "functools._lru_cache_wrapper[tuple[frozenset[int], frozenset[int]]]":
-    """`spool.shingles` that remembers the last units asked for."""
-    return functools.lru_cache(maxsize=512)(spool.shingles)
+Shingles = tuple[frozenset[int], frozenset[int]]
+
+
+def cached_shingles(spool: WordSpool) -> Callable[[int], Shingles]:
+    """`spool.shingles` that remembers the last units asked for, 300,000 shingles at most."""
+    known: dict[int, Shingles] = {}
+    held = 0
+
+    def shingles(unit: int) -> Shingles:
+        nonlocal held
+        if unit not in known:
+            found = spool.shingles(unit)
+            held += len(found[0]) + len(found[1])
+            if held > _MOST_CACHED:
+                known.clear()
+                held = len(found[0]) + len(found[1])
+            known[unit] = found
+        return known[unit]
+
+    return shingles

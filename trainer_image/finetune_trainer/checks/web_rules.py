@@ -35,6 +35,7 @@ from finetune_trainer.checks.words import normalised, words_of
 
 MOST_CHARACTERS = 200_000
 """Of a text that are looked at, from its beginning: bounds the cost (about 60 ms)."""
+MOST_WORDS = 100_000
 _STOP_WORDS = word_set("the be to of and that have with")
 _END = re.compile(r"[.!?。！？؟।][\"'”’»)\]]*\s*\Z|[\"”]\s*\Z")
 _SENTENCE = re.compile(r"[.!?。！？؟।]+(?=[\s\"'”’»)\]]|\Z)|[。！？]")
@@ -47,14 +48,16 @@ _DUPLICATE_GRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 def broken_rules(text: str) -> list[str]:
     """Names of the rules that a text breaks, in the order of the table above.
 
-    Looks at the first 200,000 characters.
+    Looks at the first 200,000 characters; only words are counted in all of them.
     """
+    many = len(text) > MOST_CHARACTERS and len(text.split()) > MOST_WORDS
     text = text[:MOST_CHARACTERS]
     words = text.split()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not words:
         return ["FewWords"]
     return [
+        *(["ManyWords"] if many else []),
         *_quality(text, words, lines),
         *_c4(text, words, lines),
         *_fineweb(text, words, lines),
@@ -83,8 +86,6 @@ def _quality(text: str, words: list[str], lines: list[str]) -> list[str]:
     count, broken = len(words), []
     if count < 50:
         broken.append("FewWords")
-    if count > 100_000:
-        broken.append("ManyWords")
     if not 3 <= sum(map(len, words)) / count <= 10:
         broken.append("WordLength")
     if max(text.count("#"), text.count("...") + text.count("…")) > 0.1 * count:

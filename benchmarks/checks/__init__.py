@@ -1,0 +1,1 @@
+"""Recall, precision and cost of the data checks on texts with known faults."""
