@@ -167,10 +167,15 @@ class WordSpool:
             begin = int(ends[-1])
 
     def subset(self, units: Int64, folder: Path) -> "WordSpool":
-        """A spool in `folder` with some units, in the order given; without bands, for overlap."""
+        """A spool in `folder` with some units, in the order given; without bands and sketches,
+        which overlap does not need."""
         made = WordSpool(folder)
-        for unit in units.tolist():
-            made.append([self._print(unit)])
+        try:
+            for unit in units.tolist():
+                made.append([self._print(unit)])
+        except BaseException:
+            made.close()
+            raise
         return made
 
     def _print(self, unit: int) -> Print:
@@ -181,6 +186,7 @@ class WordSpool:
             prompt_words=place.prompt_words,
             letters=self._span(2, place.letters, place.letters_end),
             prompt_letters=place.prompt_letters,
+            sketch=np.zeros((2, SKETCH), np.uint8),
             exact=int(self._rows(unit, unit + 1)["exact"][0]),
         )
 
