@@ -12,6 +12,8 @@ UNDETERMINED = "und"
 LEAST_CHARACTERS = 40
 LEAST_PROBABILITY = 0.65
 _MOST_CHARACTERS = 2_100
+_MACRO = dict.fromkeys(("wuu", "yue", "hak", "nan", "gan", "hsn", "cdo", "lzh"), "zh")
+"""Chinese languages, which are written alike, as the one code that people expect."""
 _NO_LANGUAGE = frozenset({"zxx", "mul", "mis"})
 _UNSPACED_WORTH = 3
 """A character of a script without spaces says as much as three letters."""
@@ -47,7 +49,7 @@ def language_of(text: str) -> Language:
     code, probability = _identifier().classify(prose)
     if probability < LEAST_PROBABILITY or code in _NO_LANGUAGE:
         return Language(UNDETERMINED, float(probability))
-    return Language(str(code), float(probability))
+    return Language(_MACRO.get(code, str(code)), float(probability))
 
 
 def _prose(text: str) -> str:

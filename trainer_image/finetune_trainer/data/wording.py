@@ -53,8 +53,13 @@ def prompt_and_answer(example: Example) -> tuple[str, str]:
 
 
 def answers_of(example: Example) -> list[str]:
-    """Each answer by itself."""
+    """Each answer by itself: both sides of a pair, each turn of the assistant."""
     match example:
+        case Conversation():
+            turns = example.assistant_turns()
+            return [str(example.messages[turn]["content"]) for turn in turns]
+        case Feedback(conversation, _):
+            return answers_of(conversation)
         case Preference(prompt, chosen, rejected):
             return _after(prompt, (chosen, rejected))
         case Ranking(prompt, answers, _):

@@ -22,6 +22,8 @@ from finetune_trainer.prepared import SourceInfo
 OUTLIER_DEVIATIONS = 6.0
 """Robust standard deviations of the logarithm of a unit's tokens, from which it is far off."""
 LEAST_FOR_OUTLIERS = 100
+MAX_LOOKED_AT = 500
+"""Units of which the first rows are told; those of one row are told once."""
 SHOWN_IRRELEVANT = 5
 MOST_UNITS_OF_A_ROW = 32 * 31 // 2
 """Pairs of the longest ranking."""
@@ -92,8 +94,6 @@ class CrossChecks:
         assert evaluation.marks.words is not None
         overlaps = find_overlap(train.marks.words, evaluation.marks.words, skip)
         shared = overlaps["kind"] == Kind.SHARED
-        found = self._findings.found(Check.LEAKAGE)
-        found.kinds["SharedPassages"] += int(shared.sum())
         errors = overlaps[~shared]
         leaking[errors["train"]] = True
         by_unit = {int(each["train"]): each for each in errors[::-1]}
@@ -104,6 +104,8 @@ class CrossChecks:
             return f"{_HOW[Kind(error['kind'])]} evaluation row {uri}:{row}"
 
         self._tell(Check.LEAKAGE, train, leaking, told)
+        self._findings.shared_passages += int(shared.sum())
+        found = self._findings.found(Check.LEAKAGE)
         found.kinds.update(Kind(kind).name.title() for kind in errors["kind"].tolist())
         return self._apply(self._modes.leakage, leaking)
 
@@ -162,7 +164,8 @@ class CrossChecks:
             far,
             lambda unit: f"has {tokens[unit]} tokens, where half of the rows have under {usual}",
         )
-        self._findings.found(Check.QUALITY).kinds["LengthOutlier"] += int(far.sum())
+        if far.any():
+            self._findings.found(Check.QUALITY).kinds["LengthOutlier"] += int(far.sum())
         return far
 
     def _contradictions(self, read: ReadUnits) -> Bool:
@@ -208,8 +211,8 @@ class CrossChecks:
         if not len(units):
             return
         found = Found(rows=read.rows(units))
-        for unit in units[:MAX_ERRORS_KEPT].tolist():
-            uri, row = read.place(unit)
+        places = {read.place(unit): unit for unit in units[MAX_LOOKED_AT::-1].tolist()}
+        for (uri, row), unit in [*places.items()][: -MAX_ERRORS_KEPT - 1 : -1]:
             found.first.append(RowError(file=uri, row=row, message=told(unit)[:MAX_MESSAGE]))
         self._findings.found(check).merge(found)
 

@@ -213,6 +213,11 @@ def _warnings(
             f"reads as that token; the first is {findings.special_rows[0]}"
         )
     warnings += _shared(train, evaluation, rendering.unit)
+    if findings.shared_passages:
+        warnings.append(
+            f"{findings.shared_passages} training {rendering.unit.plural} share 13 words in a row "
+            "with an evaluation row"
+        )
     if not len(evaluation):
         warnings.append("no row is held out: there are too few rows to measure the result on")
     if not _ends_with_special(train, rendering):

@@ -18,7 +18,7 @@ from finetune_trainer.checks.prints import Print, print_of
 from finetune_trainer.checks.redaction import redact
 from finetune_trainer.checks.relevance import Relevance
 from finetune_trainer.checks.secrets import find_secrets
-from finetune_trainer.checks.web_rules import broken_rules, repetition
+from finetune_trainer.checks.web_rules import MOST_CHARACTERS, broken_rules
 from finetune_trainer.checks.words import normalised
 from finetune_trainer.checks.words import words_of as words_in
 from finetune_trainer.data.document import Document
@@ -34,6 +34,9 @@ LIKE_SIDES = 0.8
 the same."""
 LEAST_REPEATING = 50
 """Words of an answer that is looked at for repetition."""
+REPEATED = 0.4
+"""Share of an answer's 8-grams of words that stood in it before, from which it goes round in
+circles. Rules for web pages also find lists, verses and code: one good answer in fifteen."""
 LEAST_CUT_OFF = 200
 """Characters of an answer whose end is looked at."""
 _OPEN_END = re.compile(r"(?:[^\W\d_]|[,;:(\-\u2013])\Z")
@@ -143,11 +146,19 @@ def _damages(example: Example) -> list[str]:
     answers = answers_of(example)
     if isinstance(example, Preference) and _nearly_same(*answers):
         found.append("SidesNearlySame")
-    if any(len(answer.split()) >= LEAST_REPEATING and repetition(answer) for answer in answers):
+    if any(map(_repeats_itself, answers)):
         found.append("RepeatsItself")
     if not isinstance(example, Document) and any(map(_cut_off, answers)):
         found.append("CutOff")
     return found
+
+
+def _repeats_itself(answer: str) -> bool:
+    words = words_in(normalised(answer[:MOST_CHARACTERS]))
+    if len(words) < LEAST_REPEATING:
+        return False
+    grams = list(zip(*(words[start:] for start in range(8)), strict=False))
+    return len(set(grams)) < (1 - REPEATED) * len(grams)
 
 
 def _nearly_same(one: str, other: str) -> bool:
@@ -179,7 +190,7 @@ def _judgement(example: Example, group: int) -> tuple[int, int]:
         case Document():
             return group, 0
         case _:
-            return group, _hash(0, normalised(answers_of(example)[0]))
+            return group, _hash(0, normalised(prompt_and_answer(example)[1]))
 
 
 def _hash(group: int, *texts: str) -> int:

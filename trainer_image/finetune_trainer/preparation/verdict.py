@@ -14,39 +14,39 @@ from finetune_trainer.preparation.findings import Check, Findings, Found
 FAIL = "Fail"
 _WORDS: Mapping[Check, tuple[str, str]] = {
     Check.SECRETS: (
-        "hold keys, tokens or passwords",
+        "keys, tokens or passwords in {}",
         "revoke them and take them out, or set data.checks.secrets to DropRows",
     ),
     Check.LEAKAGE: (
-        "hold evaluation rows or large parts of them",
+        "evaluation rows or large parts of them in {}",
         "take them out of one side, or set data.checks.leakage to DropRows",
     ),
     Check.PERSONAL_DATA: (
-        "hold personal data",
+        "personal data in {}",
         "data.checks.personalData Redact puts placeholders, DropRows leaves the rows out",
     ),
     Check.DUPLICATES: (
-        "nearly repeat an earlier row",
+        "an earlier row nearly repeated in {}",
         "data.checks.duplicates DropRows keeps the first of each",
     ),
     Check.CONTRADICTIONS: (
-        "answer or judge the same thing differently than other rows",
+        "another answer to, or verdict on, the same thing in {}",
         "decide which is right, or set data.checks.contradictions to DropRows",
     ),
     Check.LANGUAGE: (
-        "are in another language",
+        "another language in {}",
         "name the languages meant in data.checks.languages; language DropRows leaves others out",
     ),
     Check.QUALITY: (
-        "look damaged",
-        "look at them; data.checks.quality DropRows leaves them out",
+        "signs of damage in {}",
+        "look at the rows; data.checks.quality DropRows leaves them out",
     ),
     Check.LICENSE: (
-        "have a licence that asks for a decision",
-        "name the licence in data.train[].license, or leave the source out",
+        "a licence that asks for a decision on {}",
+        "name it in data.train[].license, or leave the source out",
     ),
 }
-"""(what rows do, what to do about it), the gravest first."""
+"""(what stands where, what to do about it), the gravest first."""
 
 
 def mode_of(modes: DataChecks, check: Check) -> str:
@@ -99,10 +99,10 @@ def place(error: RowError) -> str:
 
 
 def _sentence(check: Check, found: Found) -> str:
-    does, remedy = _WORDS[check]
+    what, remedy = _WORDS[check]
     things = "source" if check is Check.LICENSE else "row"
     count = f"{found.rows} {things}{'' if found.rows == 1 else 's'}"
-    return f"{count} {does}{_kinds(found)}: {remedy}"
+    return f"{what.format(count)}{_kinds(found)}: {remedy}"
 
 
 def _kinds(found: Found) -> str:
