@@ -62,6 +62,7 @@ def replace_addresses(
     train: Sequence[str] | None = None,
     evaluation: Sequence[str] | None = None,
     replay: Sequence[str] | None = None,
+    domain_text: Sequence[str] | None = None,
 ) -> None:
     """Put the given paths or addresses in place of those in `document`, which is changed."""
     spec = document.get("spec")
@@ -73,21 +74,23 @@ def replace_addresses(
         if not isinstance(spec.get("rewardModel"), dict):
             raise UsageError("--reward-model was given, and the job has no rewardModel")
         spec["rewardModel"]["uri"] = as_uri(reward_model)
-    _replace_sources(spec, "data", "train", train)
-    _replace_sources(spec, "data", "evaluation", evaluation)
-    _replace_sources(spec, "cpt", "replay", replay)
+    _replace_sources(spec, "data.train", "--train", train)
+    _replace_sources(spec, "data.evaluation", "--evaluation", evaluation)
+    _replace_sources(spec, "cpt.replay", "--replay", replay)
+    _replace_sources(spec, "data.domainText", "--domain-text", domain_text)
 
 
 def _replace_sources(
-    spec: Document, block: str, field: str, addresses: Sequence[str] | None
+    spec: Document, place: str, option: str, addresses: Sequence[str] | None
 ) -> None:
+    block, _, field = place.partition(".")
     holder = spec.get(block, {})
     if not addresses or not isinstance(holder, dict):
         return
     sources = holder.get(field) or []
     if len(sources) != len(addresses):
         raise UsageError(
-            f"{block}.{field} has {len(sources)} sources and --{field} was given "
+            f"{place} has {len(sources)} sources and {option} was given "
             f"{len(addresses)} times; give it once for each source"
         )
     for source, address in zip(sources, addresses, strict=True):

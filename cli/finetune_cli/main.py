@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_lint(commands)
     _add_render(commands)
     _add_run(commands)
+    _add_prepare(commands)
     _add_status(commands)
     _add_watch(commands)
     _add_completion(commands)
@@ -80,10 +81,23 @@ def _add_render(commands: "_Commands[argparse.ArgumentParser]") -> None:
 def _add_run(commands: "_Commands[argparse.ArgumentParser]") -> None:
     summary = "Run a job on this machine, with the trainer that pods run."
     parser = _command(commands, "run", "run", summary)
+    parser.set_defaults(only_prepare=False)
+    _add_local_options(parser)
+    add = parser.add_argument
+    add("--processes", type=int, metavar="N", help="processes; workers.processesPerNode if absent")
+
+
+def _add_prepare(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    summary = "Check and prepare a job's data on this machine, and write the data report."
+    parser = _command(commands, "prepare", "run", summary)
+    parser.set_defaults(only_prepare=True, processes=None)
+    _add_local_options(parser)
+
+
+def _add_local_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", type=Path, metavar="JOB.yaml")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of all results")
-    add("--processes", type=int, metavar="N", help="processes; workers.processesPerNode if absent")
     add("--model", metavar="PATH_OR_URI", help="in place of model.uri")
     add("--reward-model", metavar="PATH_OR_URI", help="in place of rewardModel.uri")
     repeated = "in place of the addresses in {}; once for each of them"
@@ -91,6 +105,7 @@ def _add_run(commands: "_Commands[argparse.ArgumentParser]") -> None:
         ("--train", "data.train"),
         ("--evaluation", "data.evaluation"),
         ("--replay", "cpt.replay"),
+        ("--domain-text", "data.domainText"),
     ):
         add(option, action="append", metavar="PATH_OR_URI", help=repeated.format(field))
 

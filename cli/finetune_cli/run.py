@@ -1,4 +1,4 @@
-"""`finetune run`: a job without a cluster, through the trainer that pods run."""
+"""`finetune run` and `finetune prepare`: a job without a cluster, by the trainer of the pods."""
 
 import argparse
 import fcntl
@@ -16,12 +16,13 @@ from finetune_api.job import FineTuneJob
 from finetune_api.messages import LaunchMessage, PrepareMessage, TerminationMessage, decode
 from finetune_api.progress import Progress
 from finetune_api.reasons import Reason
-from finetune_api.spec import Resources
+from finetune_api.spec import Resources, StopAfter
 from finetune_api.validate import Target, validate
 from pydantic import ValidationError
 
 from finetune_cli.accelerators import count_accelerators, vendors
 from finetune_cli.codes import Code, UsageError
+from finetune_cli.datalines import counts_line, data_lines, fault_lines
 from finetune_cli.jobfile import one_job, replace_addresses
 from finetune_cli.localjob import LocalFiles, LocalJob
 from finetune_cli.process import TRAINER, Ended, last_lines, run_step
@@ -29,6 +30,8 @@ from finetune_cli.summary import result_lines
 from finetune_cli.text import print_error, print_lines
 from finetune_cli.view import View, make_view
 
+_MAX_SAID = 100
+"""Characters of the last line of a preparation's log that are shown."""
 Message = TypeVar("Message", bound=TerminationMessage)
 
 
@@ -37,7 +40,8 @@ def main(options: argparse.Namespace) -> Code:
     output = options.output.expanduser().resolve()
     try:
         job = read_job(options, output)
-        refuse_missing_accelerators(job.spec.workers.resources, options.processes)
+        if job.spec.stop_after is None:
+            refuse_missing_accelerators(job.spec.workers.resources, options.processes)
         local = LocalJob.of(job, options.processes)
         files = LocalFiles.of(output, local.identity)
     except UserError as error:
@@ -64,10 +68,13 @@ def read_job(options: argparse.Namespace, output: Path) -> FineTuneJob:
         train=options.train,
         evaluation=options.evaluation,
         replay=options.replay,
+        domain_text=options.domain_text,
     )
     spec = document.get("spec")
     if isinstance(spec, dict) and isinstance(spec.get("output", {}), dict):
         spec["output"] = {**spec.get("output", {}), "uri": output.as_uri()}
+        if options.only_prepare:
+            spec["stopAfter"] = StopAfter.DATA.value
     return validate(document, Target.LOCAL)
 
 
@@ -112,7 +119,11 @@ def _run(local: LocalJob, files: LocalFiles) -> Code:
             return Code.INTERRUPTED
         if not _is_done(prepared, files, "prepare"):
             return Code.FAILED
-        _note_data(view, prepared)
+        if local.run.spec.stop_after is None:
+            _note_data(view, prepared)
+    if local.run.spec.stop_after is StopAfter.DATA:
+        print_lines(data_lines(prepared))
+        return Code.OK
     if prepared.adopted is not None:
         print("already published: the same recipe on the same data")
         print_lines(result_lines(local.run.spec, prepared.adopted, prepared.adopted_evaluation))
@@ -153,13 +164,20 @@ def _step(
 
     def tick() -> None:
         progress = read_progress(files.progress)
-        view.show(progress.stage if progress else label, progress)
+        said = _last_said(files.log(step)) if step == "prepare" else ""
+        view.show(progress.stage if progress else f"{label}{said}", progress)
 
     def on_stop() -> None:
         view.note("Stopping: saving a checkpoint (Ctrl-C again gives up what is not saved) ...")
 
     ended = run_step(step, run, files, tick, on_stop)
     return read_message(kind, ended), ended
+
+
+def _last_said(log: Path) -> str:
+    """The last line of a preparation's log, to stand behind a label."""
+    lines = last_lines(log)
+    return f"  {lines[-1][:_MAX_SAID]}" if lines else ""
 
 
 def read_progress(path: Path) -> Progress | None:
@@ -190,10 +208,9 @@ def _is_done(message: TerminationMessage, files: LocalFiles, step: str) -> bool:
         return True
     known = message.outcome is not Outcome.INTERNAL
     print_error(message.reason, message.message, where=message.where, with_remedy=known)
-    if isinstance(message, PrepareMessage) and message.data and message.data.first_errors:
-        for error in message.data.first_errors:
-            field = f" {error.field}" if error.field else ""
-            print(f"  {error.file}:{error.row}{field}: {error.message}", file=sys.stderr)
+    if isinstance(message, PrepareMessage) and message.data:
+        for line in fault_lines(message.data):
+            print(f"  {line}", file=sys.stderr)
     if not known:
         for line in last_lines(files.log(step)):
             print(f"  | {line}", file=sys.stderr)
@@ -202,9 +219,5 @@ def _is_done(message: TerminationMessage, files: LocalFiles, step: str) -> bool:
 
 
 def _note_data(view: View, message: PrepareMessage) -> None:
-    data = message.data
-    if data is not None:
-        view.note(
-            f"Data: {data.rows:,} {data.unit.plural} to train on, {data.evaluation_rows:,} held "
-            f"out, {data.dropped:,} dropped, {data.tokens:,} tokens in an epoch"
-        )
+    if message.data is not None:
+        view.note(counts_line(message.data))

@@ -112,5 +112,5 @@ def test_help_loads_no_heavy_module() -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completion_knows_every_command(finetune: CommandLine, shell: str) -> None:
     script = finetune.run("completion", shell).stdout
-    assert "lint render run status watch completion" in script
+    assert "lint render run prepare status watch completion" in script
     assert "--processes" in script

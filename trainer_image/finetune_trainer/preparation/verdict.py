@@ -88,7 +88,7 @@ def first_errors(findings: Findings, problem: UserError | None) -> list[RowError
         return findings.errors or None
     groups = [findings.too_long_rows, *(found.first for found in findings.checks.values())]
     for rows in groups:
-        if rows and problem.where == place(rows[0]):
+        if rows and problem.where == place(rows[0]) and rows[0].message in problem.message:
             return rows
     return None
 
