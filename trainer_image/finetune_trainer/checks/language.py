@@ -11,7 +11,7 @@ UNDETERMINED = "und"
 """ISO 639-2's code for a language that is not known."""
 LEAST_CHARACTERS = 40
 LEAST_PROBABILITY = 0.65
-_MOST_CHARACTERS = 2_100
+_MOST_CHARACTERS = 1_200
 _MACRO = dict.fromkeys(("wuu", "yue", "hak", "nan", "gan", "hsn", "cdo", "lzh"), "zh")
 """Chinese languages, which are written alike, as the one code that people expect."""
 _NO_LANGUAGE = frozenset({"zxx", "mul", "mis"})
@@ -37,7 +37,7 @@ class Language:
 def language_of(text: str) -> Language:
     """The language of the prose in a text; blocks of code and addresses do not count.
 
-    Looks at 2,100 characters at most: the beginning, the middle and the end. "und" below 40
+    Looks at 1,200 characters at most: the beginning, the middle and the end. "und" below 40
     characters (a Chinese or Thai one counts three times) or a probability of .65, which is
     where the classifier starts to guess (the threshold of FineWeb's pipeline).
     """

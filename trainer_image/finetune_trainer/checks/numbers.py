@@ -9,6 +9,8 @@ from finetune_trainer.checks.phones import DASHES, NOT_A_NUMBER_TO_CALL, SPACES,
 _CARD = re.compile(
     rf"(?<![{SPACED}+-])(?<!\d[.,])\d(?:[{SPACES}{DASHES}]?\d){{12,60}}(?![{SPACED}-])(?!\.\d)"
 )
+_LEAST_DIGITS, _MOST_DIGITS = 13, 19
+_FIRST_DIGITS = frozenset("23456")
 _GROUP = re.compile(rf"[^{SPACES}]+")
 _GROUPS = re.compile(
     rf"(?:\d{{4}}([{SPACES}{DASHES}])\d{{4}}\1\d{{4}}\1\d{{1,4}}(?:\1\d{{1,3}})?|"
@@ -103,11 +105,19 @@ def find_social_security(text: str) -> list[Hit]:
 def _pieces(run: re.Match[str]) -> Iterator[tuple[int, int]]:
     """Where a card may begin and end in digits with spaces, which may hold other numbers too."""
     groups = [group.span() for group in _GROUP.finditer(run[0])]
-    for first in range(len(groups)):
-        for last in range(len(groups) - 1, first - 1, -1):
-            start, end = groups[first][0], groups[last][1]
-            if 13 <= sum(map(str.isdigit, run[0][start:end])) <= 19:
-                yield run.start() + start, run.start() + end
+    sizes = [sum(map(str.isdecimal, run[0][start:end])) for start, end in groups]
+    for first, (start, _) in enumerate(groups):
+        if digits_of(run[0][start]) not in _FIRST_DIGITS:
+            continue
+        ends, total = [], 0
+        for (_, end), size in zip(groups[first:], sizes[first:], strict=True):
+            total += size
+            if total > _MOST_DIGITS:
+                break
+            if total >= _LEAST_DIGITS:
+                ends.append(end)
+        for end in reversed(ends):
+            yield run.start() + start, run.start() + end
 
 
 def _is_card(text: str, start: int, end: int) -> bool:

@@ -21,6 +21,7 @@ _BAND_FACTORS = _STATE[2 * _PERMUTATIONS :] | np.uint64(1)
 _ANSWER = np.uint64(0xD6E8FEB86659FD93)
 SKETCH = 16
 """Minima per part of which one byte is kept."""
+_BYTE = np.uint64(8)
 _CHUNK = 256
 """Shingles permuted at once: 125 permutations of them stay in the second-level cache."""
 
@@ -52,7 +53,8 @@ def print_of(prompt: str, answer: str) -> Print:
     answer_words, answer_letters = _part(normal_answer)
     of_prompt = minima(part_shingles(prompt_words, prompt_letters))
     of_answer = minima(part_shingles(answer_words, answer_letters) ^ _ANSWER)
-    sketch = np.stack((of_prompt[:SKETCH], of_answer[:SKETCH])) >> np.uint64(8)
+    sketch = np.empty((2, SKETCH), np.uint8)
+    sketch[0], sketch[1] = of_prompt[:SKETCH] >> _BYTE, of_answer[:SKETCH] >> _BYTE
     both = f"{len(normal_prompt)}\0{normal_prompt}{normal_answer}"
     exact = xxhash.xxh3_64_intdigest(both.encode(errors="surrogatepass"))
     return Print(
@@ -61,7 +63,7 @@ def print_of(prompt: str, answer: str) -> Print:
         prompt_words=len(prompt_words),
         letters=np.concatenate((prompt_letters, answer_letters)),
         prompt_letters=len(prompt_letters),
-        sketch=sketch.astype(np.uint8),
+        sketch=sketch,
         exact=exact - 2**64 if exact >= 2**63 else exact,
     )
 

@@ -30,9 +30,9 @@ def windows(values: npt.NDArray[np.uint32], size: int) -> UInt64:
     size = min(size, len(values))
     count = len(values) - size + 1
     wide = values.astype(np.uint64)
-    total: UInt64 = wide[:count] * _FACTORS[0]
-    for place in range(1, size):
-        total += wide[place : place + count] * _FACTORS[place]
+    # A view of the windows, one step of a word apart: no copy, and one call for all places.
+    each: UInt64 = np.ndarray((count, size), np.uint64, wide.data, 0, (8, 8))
+    total: UInt64 = each @ _FACTORS[:size]
     _mix(total)
     return total
 

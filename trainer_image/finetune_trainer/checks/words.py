@@ -45,8 +45,7 @@ def words_of(normal: str) -> list[str]:
 def hashes_of(words: list[str]) -> Words:
     """[N] The lower half of XXH3 of each word."""
     digest = xxhash.xxh3_64_intdigest
-    wide = np.fromiter((digest(word.encode()) for word in words), np.uint64, len(words))
-    return wide.astype(np.uint32)
+    return np.array([digest(word.encode()) for word in words], np.uint64).astype(np.uint32)
 
 
 def count_unspaced(text: str) -> int:
