@@ -19,9 +19,10 @@ from finetune_trainer.ingest.converter import Converter
 from finetune_trainer.preparation.cross_checks import ReadUnits
 from finetune_trainer.preparation.files import AnyChunk, DocumentChunk, SourceReader
 from finetune_trainer.preparation.findings import Findings
+from finetune_trainer.preparation.local_files import LocalFile, LocalSource
 from finetune_trainer.preparation.marks import MarkSpool
 from finetune_trainer.preparation.row_work import Batch, RowTask, RowWorkerMaker
-from finetune_trainer.preparation.sources import LocalFile, LocalSource, Say
+from finetune_trainer.preparation.sources import Say
 from finetune_trainer.preparation.workers import crew
 from finetune_trainer.prepared import SourceFile, SourceInfo
 

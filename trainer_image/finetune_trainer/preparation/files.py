@@ -18,7 +18,7 @@ from finetune_trainer.ingest.kinds import (
     why_not,
 )
 from finetune_trainer.ingest.lines import parse_converted_line
-from finetune_trainer.preparation.sources import LocalFile
+from finetune_trainer.preparation.local_files import LocalFile
 
 
 @dataclass(frozen=True)

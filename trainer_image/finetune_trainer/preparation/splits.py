@@ -17,7 +17,7 @@ from finetune_trainer.data.spool import AnswerSpool, UnitSpool
 from finetune_trainer.preparation.corpus import CorpusReader
 from finetune_trainer.preparation.cross_checks import CrossChecks
 from finetune_trainer.preparation.holding_out import hold_out
-from finetune_trainer.preparation.sources import LocalSources
+from finetune_trainer.preparation.local_files import LocalSources
 from finetune_trainer.prepared import PreparedSplit, SourceInfo
 from finetune_trainer.prepared_files import HasArrays
 
