@@ -110,6 +110,8 @@ class Findings:
     """ADDRESS:ROW of the first of them."""
     dropped_units: int = 0
     """Training units that checks left out."""
+    held_out_alike: bool = False
+    """Units held out by us have much in common with training units."""
     shared_passages: int = 0
     """Training units that share 13 words in a row with an evaluation unit; no leak by itself."""
     checks: dict[Check, Found] = field(default_factory=dict)

@@ -218,6 +218,11 @@ def _warnings(
             f"{findings.shared_passages} training {rendering.unit.plural} share 13 words in a row "
             "with an evaluation row"
         )
+    if findings.held_out_alike:
+        warnings.append(
+            "the rows are so much alike that training rows give away most of what is held out: "
+            "what is measured on it says little; name evaluation rows of another origin"
+        )
     if not len(evaluation):
         warnings.append("no row is held out: there are too few rows to measure the result on")
     if not _ends_with_special(train, rendering):

@@ -87,7 +87,8 @@ def read_splits(
                 dropped |= checks.leaking(read, given, dropped)
             train.extend(read.units, ~dropped)
         else:
-            held_out = hold_out(read, ~dropped, len(sources.train), spec, folder / "held-out")
+            compared = folder / "held-out"
+            held_out = hold_out(read, ~dropped, len(sources.train), spec, reader.findings, compared)
             train.extend(read.units, ~(dropped | held_out))
             evaluation.extend(read.units, held_out)
         reader.findings.dropped_units = int(dropped.sum())
