@@ -149,7 +149,9 @@ class CorpusReader:
     ) -> tuple[Iterator[AnyChunk], Shape | None]:
         """(all chunks of a file, shape of its rows). Of a file of which no row at its beginning can
         be read it is None; UserError when it is the only file."""
-        method, source = self._maker.spec.method, local.source
+        method = self._maker.spec.method
+        # What is wrong with the rows is said of this file, not of the folder.
+        source = local.source.model_copy(update={"uri": file.uri})
         chunks = reader.chunks(file)
         first = list(itertools.islice(chunks, 1))
         if first and isinstance(first[0], DocumentChunk):
