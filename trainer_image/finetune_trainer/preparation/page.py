@@ -22,9 +22,12 @@ from finetune_trainer.preparation.page_charts import (
 )
 from finetune_trainer.preparation.page_text import ShownText, Specials, texts_of
 from finetune_trainer.preparation.report import DataReport, ShownUnit
+from finetune_trainer.prepared import SourceInfo
 
 MOST_FILES = 100
 """Files of sources that the page names."""
+MOST_SHAPES = 4
+"""Shapes of a source that the page names."""
 MOST_KINDS = 12
 """Kinds of a finding that the page names."""
 
@@ -45,7 +48,8 @@ class _Source:
     uri: str
     files: list[str]
     more_files: int
-    shapes: list[str]
+    shapes: str
+    """What its rows were read as."""
     rows: int
     units: int
     tokens: int
@@ -62,6 +66,7 @@ class _Sample:
 def render_page(report: DataReport) -> str:
     """One self-contained HTML page, under a megabyte."""
     specials = Specials(report.special_tokens)
+    samples = [_Sample(unit, texts_of(unit, specials)) for unit in report.samples]
     return _template().render(
         report=report,
         ready=report.problem is None,
@@ -72,7 +77,8 @@ def render_page(report: DataReport) -> str:
         language_bars=language_bars(report),
         relevance_bars=relevance_bars(report),
         sources=list(_sources(report)),
-        samples=[_Sample(unit, texts_of(unit, specials)) for unit in report.samples],
+        samples=samples,
+        kinds_shown={kind for each in samples for text in each.texts for kind in text.kinds},
         rules=_ordered(report.web_rules),
         notices=_ordered(report.notices),
     )
@@ -99,30 +105,27 @@ def _template() -> Template:
 
 
 def _tiles(report: DataReport) -> Iterator[_Tile]:
-    out = sum(report.invalid.values()) + report.too_long + report.dropped_units
-    thing = report.unit.value.lower()
-    verb = "would train" if report.problem else "to train on"
-    yield _Tile(page_words.number(report.rows), _plural(report.rows, "row") + " read")
+    yield _tile(report.rows, "row", " read")
     if report.training_units:
-        units, tokens = report.training_units, report.training_tokens
-        yield _Tile(page_words.number(units), f"{_plural(units, thing)} {verb}")
-        held = report.evaluation_units
-        kept = "would be held out" if report.problem else "held out"
-        yield _Tile(page_words.number(held), f"{_plural(held, thing)} {kept}")
-        yield _Tile(page_words.number(tokens), _plural(tokens, "token") + " to train on")
-    if report.label_tokens:
-        yield _Tile(
-            page_words.share(report.label_tokens, report.training_tokens),
-            "of the tokens are learnt",
-            page_words.counted(report.label_tokens, "label token"),
+        thing, refused = report.unit.value.lower(), report.problem is not None
+        yield _tile(report.training_units, thing, " would train" if refused else " to train on")
+        yield _tile(
+            report.evaluation_units, thing, " would be held out" if refused else " held out"
         )
+        yield _tile(report.training_tokens, "token", " in these" if refused else " to train on")
+    if report.label_tokens:
+        learnt = page_words.share(report.label_tokens, report.training_tokens)
+        labels = page_words.counted(report.label_tokens, "label token")
+        yield _Tile(learnt, "of the tokens are learnt", labels)
     if report.rows:
-        dropped = page_words.share(min(out, report.rows), report.rows)
-        yield _Tile(page_words.number(out), "left out", "" if not out else f"{dropped} of the rows")
+        out = sum(report.invalid.values()) + report.too_long + report.dropped_units
+        part = page_words.share(min(out, report.rows), report.rows)
+        yield _Tile(page_words.number(out), "left out", f"{part} of the rows" if out else "")
 
 
-def _plural(count: int, thing: str) -> str:
-    return thing if count == 1 else f"{thing}s"
+def _tile(count: int, thing: str, what: str) -> _Tile:
+    number, things = page_words.counted(count, thing).split(" ")
+    return _Tile(number, things + what)
 
 
 def _found_nothing(report: DataReport) -> list[str]:
@@ -143,11 +146,18 @@ def _sources(report: DataReport) -> Iterator[_Source]:
             uri=source.uri,
             files=named,
             more_files=len(files) - len(named),
-            shapes=[shape for shape in source.shapes if shape],
+            shapes=_shapes(source),
             rows=source.rows,
             units=source.units,
             tokens=source.tokens,
         )
+
+
+def _shapes(source: SourceInfo) -> str:
+    shapes = [shape for shape in source.shapes if shape]
+    named = [page_words.visible(shape, 80) for shape in shapes[:MOST_SHAPES]]
+    others = len(shapes) - len(named)
+    return "; ".join([*named, *([f"{others:,} other ways"] if others else [])])
 
 
 def _ordered(counts: dict[str, int]) -> list[tuple[str, int]]:
@@ -156,7 +166,7 @@ def _ordered(counts: dict[str, int]) -> list[tuple[str, int]]:
 
 def _kinds(kinds: dict[str, int]) -> list[str]:
     """ "Email 12", the most frequent first."""
-    ordered = _ordered(kinds)
+    ordered = [(kind, count) for kind, count in _ordered(kinds) if count]
     named = [
         f"{page_words.visible(kind, 64)} {page_words.number(count)}"
         for kind, count in ordered[:MOST_KINDS]
@@ -167,5 +177,5 @@ def _kinds(kinds: dict[str, int]) -> list[str]:
 
 def _place(error: RowError) -> str:
     """FILE:ROW; of a source as a whole its address."""
-    file = page_words.visible(error.file, 160)
+    file = page_words.visible(error.file, 120)
     return f"{file}:{error.row}" if error.row else file

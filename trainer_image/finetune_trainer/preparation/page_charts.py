@@ -105,7 +105,7 @@ def length_bars(report: DataReport) -> list[Bar]:
     rows = {each.up_to: each.rows for each in report.lengths}
     first, last = min(rows), max(rows)
     bounds = [first << step for step in range((last // first).bit_length())]
-    bars = _bars({f"up to {bound:,} tokens": rows.get(bound, 0) for bound in bounds})
+    bars = _bars({f"up to {bound:,}": rows.get(bound, 0) for bound in bounds})
     limit = report.sequence_length
     note = f"training.sequenceLength is {limit:,}"
     return [

@@ -67,6 +67,11 @@ class ShownText:
     cut: bool = False
     """Whether the row goes on after it."""
 
+    @property
+    def kinds(self) -> set[PieceKind]:
+        """The kinds of its pieces."""
+        return {piece.kind for part in [*self.open, *self.folded] for piece in part.pieces}
+
 
 @dataclass(frozen=True)
 class Specials:

@@ -62,15 +62,12 @@ def counted(count: int, thing: str) -> str:
 
 def share(part: int, whole: int) -> str:
     """A percentage; what is not all or nothing does not look like it."""
-    if not part or not whole:
-        return "0%"
+    if not part or part == whole:
+        return "100%" if part else "0%"
     percent = 100 * part / whole
-    if part < whole:
-        if percent < 0.1:
-            return "under 0.1%"
-        if percent > 99.9:
-            return "over 99.9%"
-    return f"{percent:.1f}".removesuffix(".0") + "%"
+    if percent < 0.1:
+        return "under 0.1%"
+    return "over 99.9%" if percent > 99.9 else f"{percent:.1f}%"
 
 
 def fault_in_words(kind: str) -> str:
