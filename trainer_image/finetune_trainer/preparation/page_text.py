@@ -5,9 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from html import escape
 from itertools import groupby
-
-from markupsafe import escape
 
 from finetune_trainer.preparation.page_words import is_hidden, with_marks
 from finetune_trainer.preparation.report import TOKENS_SHOWN, ShownRow, ShownUnit

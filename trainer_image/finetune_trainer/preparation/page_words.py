@@ -6,7 +6,7 @@ from finetune_trainer.checks.language import UNDETERMINED
 from finetune_trainer.data.faults import Fault
 
 MOST_CHARACTERS = 256
-"""Of an address or a message that are shown; report.json has the whole."""
+"""Of an address or a message that are shown; the .json file has the whole."""
 _SHOWN_HIDDEN = frozenset({"\u200c", "\u200d"})
 """Joiners: they shape letters and emoji, and reorder nothing."""
 _ODD_SPACES = frozenset("\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029")

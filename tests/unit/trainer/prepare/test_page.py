@@ -440,8 +440,8 @@ def test_the_files_of_a_source_are_named_up_to_a_number() -> None:
     words = Page(render_page(report(sources=[many, source("s3://data/more")]))).words
 
     assert "1,000 files" in words
-    assert "900 other files, in report.json" in words
-    assert "2 files, in report.json" in words
+    assert "900 other files, in the .json file beside this page" in words
+    assert "2 files, in the .json file beside this page" in words
 
 
 def test_every_fault_has_words() -> None:
