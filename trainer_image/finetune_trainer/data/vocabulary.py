@@ -18,6 +18,12 @@ class Vocabulary:
         self._backend.no_truncation()
         self._backend.no_padding()
         self.special_ids = frozenset(tokenizer.all_special_ids)
+        self.special_texts: dict[int, str] = {
+            token: str(added)
+            for token, added in tokenizer.added_tokens_decoder.items()
+            if added.special and added.content.strip()
+        }
+        """Those of a chat's turns too, which `special_ids` may lack."""
         self._literals = [token for token in tokenizer.all_special_tokens if token.strip()]
 
     @property
