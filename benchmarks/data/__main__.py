@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -51,7 +52,7 @@ def compare(work: Workload, processes: int, rounds: int, *, each_check: bool) ->
         peaks[name].append(peak)
         return work.rows / seconds
 
-    outcome = alternate({name: (lambda n=name: contestant(n)) for name in names}, rounds)
+    outcome = alternate({name: partial(contestant, name) for name in names}, rounds)
     title = f"{work.rows:,} rows, {processes} process{'' if processes == 1 else 'es'}"
     print(f"\n{table(title, 'rows/s', outcome, names[0], {'datasets': 'at least 1'})}\n")
     print("| contestant | peak memory of all processes, MiB: least to most |\n|---|---|")

@@ -60,6 +60,11 @@ class Vocabulary:
         found: list[Any] = self._backend.encode_batch(texts, add_special_tokens=special)
         return found
 
+    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of `texts`, with the special tokens that the tokenizer itself puts around a
+        text; faster than `encode`, as no offsets are kept."""
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(texts)]
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of token ids, special tokens included."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))
