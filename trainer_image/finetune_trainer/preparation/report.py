@@ -112,6 +112,8 @@ class DataReport(ApiModel):
     lengths: list[LengthBin] = Field(default_factory=list)
     """Histogram of the tokens of training rows, sides of pairs or pieces of documents."""
     first_errors: list[RowError] | None = None
+    unreadable: list[RowError] = Field(default_factory=list)
+    """Files of which all or the rest cannot be read, up to 1,000."""
     checks: list[CheckReport]
     """What the checks found, the gravest first."""
     checks_off: list[str]
@@ -172,6 +174,7 @@ def make_report(
         dropped_units=findings.dropped_units,
         longest=findings.longest,
         sequence_length=findings.limit.sequence_length,
+        unreadable=findings.unreadable,
         first_errors=(findings.errors or findings.too_long_rows) or None,
         checks=_checks(modes, findings),
         checks_off=[check.value for check in Check if mode_of(modes, check) == "Off"],
