@@ -43,10 +43,18 @@ def one_job(path: Path) -> Document:
 
 
 def as_uri(address: str) -> str:
-    """A `file://` address for a path; addresses stay as they are."""
+    """A `file://` address for a path; addresses stay as they are, and so do the wildcards of a
+    path that is a pattern, which is one that names no file."""
     if _SCHEME.match(address):
         return address
-    return Path(address).expanduser().resolve().as_uri()
+    path = Path(address).expanduser().resolve()
+    return path.as_uri() if path.exists() else _with_wildcards(path.as_uri())
+
+
+def _with_wildcards(uri: str) -> str:
+    for encoded, wildcard in (("%2A", "*"), ("%5B%21", "[!"), ("%5B", "["), ("%5D", "]")):
+        uri = uri.replace(encoded, wildcard)
+    return uri
 
 
 def local_path(uri: str) -> str:

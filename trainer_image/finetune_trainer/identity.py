@@ -19,15 +19,18 @@ def data_digest(
     tokenizer_digest: str,
     template: str | None,
 ) -> str:
-    """Equal exactly when the same rows become the same tokens in the same units and splits.
+    """Equal exactly when the same rows become the same tokens in the same units and splits, with
+    the same report.
 
     Over the method, the content of the sources and how they are read, the tokenizer, the chat
-    template, what is learnt of a row, the length limit, what decides the split, the checks, whether
-    prompts need right answers, and the version of this code. Addresses are no part of it, nor are
+    template, what is learnt of a row, the length limit, what decides the split, the checks, the
+    licences and domain text that they look at, whether prompts need right answers, and the version
+    of this code. Addresses are no part of it, nor are
     weights and shares: how much of each source an epoch reads is decided when it is read.
     """
     return canonical_digest(
         _online_part(spec)
+        | _optional_part(spec, sources)
         | {
             "version": PREPARED_VERSION,
             "method": spec.method.value,
@@ -51,6 +54,18 @@ def _online_part(spec: FineTuneJobSpec) -> dict[str, Any]:
     if spec.method not in ONLINE:
         return {}
     return {"answerRoom": answer_room(spec), "needsAnswer": needs_answer(spec)}
+
+
+def _optional_part(spec: FineTuneJobSpec, sources: LocalSources) -> dict[str, Any]:
+    """What few jobs have; the hashes of others stay what they were."""
+    replay = spec.cpt.replay if spec.cpt else []
+    licenses = [source.license for source in (spec.model, *spec.data.train, *replay)]
+    parts = {
+        "groupBy": spec.data.group_by,
+        "domain": [local.sha256 for local in sources.domain],
+        "licenses": licenses if any(licenses) else None,
+    }
+    return {name: part for name, part in parts.items() if part}
 
 
 def recipe_digest(

@@ -12,6 +12,7 @@ from finetune_api.errors import UserError
 from finetune_api.manifest import Origin
 from finetune_api.spec import Resources
 from finetune_cli.accelerators import count_accelerators
+from finetune_cli.jobfile import as_uri
 from finetune_cli.run import refuse_missing_accelerators
 from finetune_cli.summary import loading_lines
 
@@ -111,6 +112,13 @@ def test_an_adapter_is_loaded_on_the_base_that_it_was_trained_on(tmp_path: Path)
     (tmp_path / "origin.json").write_text(json.dumps(origin.to_wire()))
     lines = loading_lines(spec, str(tmp_path))
     assert lines[1] == "base = AutoModelForCausalLM.from_pretrained('/models/llama')"
+
+
+def test_a_pattern_of_this_machine_stays_one(tmp_path: Path) -> None:
+    folder = tmp_path.as_uri()
+    assert as_uri(f"{tmp_path}/help pages/**/[!a]*.html") == f"{folder}/help%20pages/**/[!a]*.html"
+    (tmp_path / "rows[1].jsonl").touch()
+    assert as_uri(f"{tmp_path}/rows[1].jsonl") == f"{folder}/rows%5B1%5D.jsonl"
 
 
 def test_a_reward_model_is_loaded_with_the_head_that_scores() -> None:

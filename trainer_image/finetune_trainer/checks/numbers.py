@@ -31,7 +31,7 @@ _ANOTHER = re.compile(r"\d{6}")
 """A number that the word before it means, not the one behind it."""
 _REACH = 48
 _IBAN = re.compile(
-    r"(?<![A-Za-z0-9])(?:[A-Z]{2}[0-9]{2}|[a-z]{2}[0-9]{2})(?=[ \u00a0\u202f-]?[A-Za-z0-9]{4})"
+    r"(?<![A-Za-z0-9])(?:[A-Z]{2}[0-9]{2}|[a-z]{2}[0-9]{2})(?=[ \u00a0\u202f\n-]?[A-Za-z0-9]{4})"
 )
 _GOES_ON = re.compile(r"-?[A-Za-z0-9]")
 _IBAN_LENGTHS = dict(  # noqa: C408
@@ -76,7 +76,10 @@ def find_cards(text: str) -> list[Hit]:
 
 
 def find_ibans(text: str) -> list[Hit]:
-    """Bank accounts (ISO 13616): the length of the country and a remainder of 1 by 97."""
+    """Bank accounts (ISO 13616): the length of the country and a remainder of 1 by 97.
+
+    A line may end within one, as on a printed page.
+    """
     hits = []
     for found in _IBAN.finditer(text):
         end = _iban_end(text, found.start())
@@ -164,7 +167,7 @@ def _iban_end(text: str, start: int) -> int | None:
         letter = text[place]
         if letter.isascii() and letter.isalnum():
             value, gap = value + letter, False
-        elif gap or letter not in " \u00a0\u202f-":
+        elif gap or letter not in " \u00a0\u202f\n-":
             return None
         else:
             gap = True

@@ -140,9 +140,9 @@ def _is_phone(text: str, start: int, end: int, after_number: bool) -> bool:
     plus = "+" in value[:2] or "＋" in value[:2]
     if _FICTIONAL.match(digits) or _DECIMAL.fullmatch(value):
         return False
-    if plus and _international(digits):
+    if plus and is_international(digits):
         return True
-    if digits.startswith("00") and not value.isdecimal() and _international(digits[2:]):
+    if digits.startswith("00") and not value.isdecimal() and is_international(digits[2:]):
         return True
     if _DATE.fullmatch(value) or _IP_LIKE.search(value):
         return False
@@ -165,7 +165,7 @@ def _announced(text: str, start: int, end: int) -> bool:
     return _LATER.match(text, end) is not None
 
 
-def _international(digits: str) -> bool:
+def is_international(digits: str) -> bool:
     """Whether digits begin with a calling code and have a length that it allows."""
     code = next((digits[:n] for n in (3, 2, 1) if _assigned(digits[:n])), None)
     if code is None:

@@ -53,6 +53,30 @@ def test_what_only_looks_like_a_value_is_none(text: str) -> None:
     assert found(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("telephone +44 1632\n960 533.", "Phone", "+44 1632\n960 533"),
+        ("telephone +44\n20 7946 0133.\n11. Term", "Phone", "+44\n20 7946 0133"),
+        ("desk, +44 20 7946\n0110\n2025 was a year", "Phone", "+44 20 7946\n0110"),
+        ("+49 (0)30 23125\n417 units", "Phone", "+49 (0)30 23125\n417"),
+        ("Tel. +44 20 7946 0110\n12 doors", "Phone", "+44 20 7946 0110"),
+        ("Tel. +44 20 7946 0110\n2025", "Phone", "+44 20 7946 0110"),
+        ("to DE89 3704 0044\n0532 0130 00 by", "Iban", "DE89 3704 0044\n0532 0130 00"),
+        ("to DE89\n3704 0044 0532 0130 00 by", "Iban", "DE89\n3704 0044 0532 0130 00"),
+    ],
+)
+def test_a_line_may_end_within_a_number(text: str, kind: str, value: str) -> None:
+    assert found(text) == [(kind, value)]
+
+
+@pytest.mark.parametrize(
+    "text", ["from -20 to +45\n2025 and 1200", "+44 20\n1. One\n2. Two", "growth of +12\n345 678"]
+)
+def test_lines_that_begin_with_numbers_are_none(text: str) -> None:
+    assert found(text) == []
+
+
 def test_a_second_number_needs_no_word_of_its_own() -> None:
     assert [kind for kind, _ in found("Phone: 415-234-5678 or 415-234-5679")] == ["Phone"] * 2
 

@@ -99,6 +99,25 @@ def test_weights_change_the_recipe_the_epoch_and_no_token(world: World) -> None:
     assert first.data.tokens < second.data.tokens
 
 
+def test_what_the_report_alone_tells_of_makes_it_anew(world: World) -> None:
+    first = status(world.prepare(data=source(world)))
+    domain = [{"uri": world.rows("domain.jsonl", [{"text": "What is asked, and why."}])}]
+
+    licensed = status(world.prepare(data=source(world, license="Apache-2.0")))
+    near = status(world.prepare(data=source(world) | {"domainText": domain}))
+
+    assert len({each.data_hash for each in (first, licensed, near)}) == 3
+    assert len({each.recipe_hash for each in (first, licensed, near)}) == 1
+
+
+def test_the_column_that_rows_are_grouped_by_decides_the_split(world: World) -> None:
+    grouped = world.prepare(data=source(world) | {"groupBy": "response"})
+    first = world.prepare(data=source(world))
+
+    assert status(grouped).data_hash != status(first).data_hash
+    assert status(grouped).recipe_hash != status(first).recipe_hash
+
+
 def test_the_learning_rate_changes_the_recipe_and_not_the_data(world: World) -> None:
     first = status(world.prepare())
 
