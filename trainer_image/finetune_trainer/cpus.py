@@ -19,8 +19,8 @@ def available_cpus() -> int:
     return max(1, int(cpus))
 
 
-def end_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when process `parent` ends, however that is."""
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, however that is."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended meanwhile
+    if os.getppid() == 1:  # it ended meanwhile
         os._exit(1)

@@ -30,7 +30,7 @@ def data_digest(
     """
     return canonical_digest(
         _online_part(spec)
-        | _optional_part(spec, sources)
+        | _reported_part(spec, sources)
         | {
             "version": PREPARED_VERSION,
             "method": spec.method.value,
@@ -43,29 +43,28 @@ def data_digest(
             "sequenceLength": spec.training.sequence_length,
             "seed": spec.training.seed,
             "evaluationFraction": spec.data.evaluation_fraction,
+            "groupBy": spec.data.group_by,
             "checks": spec.data.checks.to_wire(),
         }
     )
 
 
 def _online_part(spec: FineTuneJobSpec) -> dict[str, Any]:
-    """What decides over prompts that the model answers itself, beside what decides over all rows;
-    nothing for other methods, whose hashes stay what they were."""
+    """What decides over prompts that the model answers itself, beside what decides over all
+    rows."""
     if spec.method not in ONLINE:
         return {}
     return {"answerRoom": answer_room(spec), "needsAnswer": needs_answer(spec)}
 
 
-def _optional_part(spec: FineTuneJobSpec, sources: LocalSources) -> dict[str, Any]:
-    """What few jobs have; the hashes of others stay what they were."""
+def _reported_part(spec: FineTuneJobSpec, sources: LocalSources) -> dict[str, Any]:
+    """What decides over the report beside what decides over the tokens."""
     replay = spec.cpt.replay if spec.cpt else []
-    licenses = [source.license for source in (spec.model, *spec.data.train, *replay)]
-    parts = {
-        "groupBy": spec.data.group_by,
+    licenses = [source.license for source in (*spec.data.train, *replay)]
+    return {
+        "licenses": [spec.model.license, *licenses],
         "domain": [local.sha256 for local in sources.domain],
-        "licenses": licenses if any(licenses) else None,
     }
-    return {name: part for name, part in parts.items() if part}
 
 
 def recipe_digest(

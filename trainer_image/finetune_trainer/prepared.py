@@ -25,7 +25,7 @@ from finetune_trainer.array_files import Array
 from finetune_trainer.arrays import Float32, Int32, Int64, offsets_of, ranges
 from finetune_trainer.texts import Texts
 
-PREPARED_VERSION = 3
+PREPARED_VERSION = 4
 """Of the format and of the code that makes tokens from rows; part of the data hash."""
 MAX_SAMPLES = 20
 

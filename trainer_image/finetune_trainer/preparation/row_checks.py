@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import cached_property
 
 import xxhash
 from finetune_api.spec import CheckMode, DataChecks, LicenseMode, PersonalDataMode
@@ -80,12 +81,19 @@ class RowChecks:
         """Whether units are compared with each other."""
         return {self.modes.duplicates, self.modes.leakage} != {CheckMode.OFF}
 
-    @property
+    @cached_property
     def _looks(self) -> bool:
         """Whether any check looks at rows by themselves."""
         modes = self.modes
         asked = (modes.personal_data, modes.secrets, modes.quality, modes.license)
         return any(mode.value != CheckMode.OFF.value for mode in asked)
+
+    @cached_property
+    def _keeps(self) -> bool:
+        """Whether anything but flags is kept of units."""
+        modes = self.modes
+        asked = {modes.contradictions, modes.language, modes.duplicates, modes.leakage}
+        return asked != {CheckMode.OFF} or self.relevance is not None
 
     def look(self, example: Example, uri: str, row: int, findings: Findings) -> tuple[Example, int]:
         """(the example, with placeholders where the job asks for them; its flags)."""
@@ -122,6 +130,8 @@ class RowChecks:
 
     def marks(self, example: Example, group: int, flags: int) -> Marks:
         """What is kept of a unit."""
+        if not self._keeps:
+            return Marks(flags, UNDETERMINED, 0, 0, -1.0, None)
         prompt, answer = prompt_and_answer(example)
         both = f"{prompt}\n{answer}"
         subject, verdict = 0, 0

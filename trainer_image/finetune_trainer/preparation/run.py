@@ -40,9 +40,10 @@ from finetune_trainer.preparation.report import make_report
 from finetune_trainer.preparation.report_files import PAGE_FILE, REPORT_FILE, page_of, upload_report
 from finetune_trainer.preparation.row_work import RowWorkerMaker
 from finetune_trainer.preparation.samples import sample_rows
-from finetune_trainer.preparation.sources import Say, fetch_sources
+from finetune_trainer.preparation.sources import Say, fetch_sources, find_sources
 from finetune_trainer.preparation.splits import Splits, counted, read_splits
 from finetune_trainer.preparation.verdict import first_errors, problem_of, told
+from finetune_trainer.preparation.workers import warm_up
 from finetune_trainer.prepared import PreparedMetadata
 from finetune_trainer.prepared_files import find_prepared, upload_prepared, write_prepared
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
@@ -153,8 +154,15 @@ def _check_output(store: Store, layout: JobLayout, output_uri: str) -> None:
 
 
 def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Say) -> _Inputs:
-    """Check the model, fetch the sources and compute the hashes."""
+    """Find the sources, check the model, fetch the sources and compute the hashes."""
     spec = run.spec
+    found = {
+        "train": find_sources(store, spec.data.train),
+        "replay": find_sources(store, spec.cpt.replay if spec.cpt else []),
+        "evaluation": find_sources(store, spec.data.evaluation or []),
+        "domain": find_sources(store, _domain(spec)),
+    }
+    warm_up(sum(source.size for sources in found.values() for source in sources))
     say(f"checking the model {spec.model.uri}")
     model = check_model(store, spec.model.uri, folder / "model", spec.training.sequence_length)
     adapter = settle_adapter(spec.adapter, model, spec.method)
@@ -163,10 +171,7 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
         check_head_is_bare(adapter, model)
     rendering = Rendering(model.tokenizer, spec)
     sources = LocalSources(
-        train=fetch_sources(store, spec.data.train, folder / "train", say),
-        replay=fetch_sources(store, spec.cpt.replay if spec.cpt else [], folder / "replay", say),
-        evaluation=fetch_sources(store, spec.data.evaluation or [], folder / "evaluation", say),
-        domain=fetch_sources(store, _domain(spec), folder / "domain-files", say),
+        **{name: fetch_sources(store, each, folder / name, say) for name, each in found.items()}
     )
     data_hash = data_digest(spec, sources, model.tokenizer_digest, rendering.template)
     status = PreparedStatus(
@@ -201,7 +206,7 @@ def _make(
     Raises RefusedDataError, with its report uploaded.
     """
     spec, rendering, modes = run.spec, inputs.rendering, run.spec.data.checks
-    relevance = domain_of(spec, inputs.sources, folder / "domain")
+    relevance = domain_of(spec, inputs.sources, folder / "domain-rows")
     maker = RowWorkerMaker(inputs.model.tokenizer, spec, relevance)
     reader = CorpusReader(maker, folder / "spools", inputs.sources.size, say)
     look_at_licenses(spec, reader.findings)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_api.errors import UserError
@@ -19,21 +20,39 @@ Say = Callable[[str], None]
 MAX_FILES = 100_000
 
 
+@dataclass(frozen=True)
+class FoundSource:
+    """A source and the objects that it names."""
+
+    source: RowSource
+    objects: tuple[ObjectInfo, ...]
+    """In the order of their addresses."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all objects."""
+        return sum(info.size for info in self.objects)
+
+
+def find_sources(store: Store, sources: Sequence[RowSource]) -> list[FoundSource]:
+    """The objects of `sources`. Raises UserError naming a source without."""
+    return [FoundSource(source, tuple(find_objects(store, source.uri))) for source in sources]
+
+
 def fetch_sources(
-    store: Store, sources: Sequence[RowSource], folder: Path, say: Say
+    store: Store, found: Sequence[FoundSource], folder: Path, say: Say
 ) -> list[LocalSource]:
-    """Download the files of `sources` into `folder`. Raises UserError naming a source without."""
-    return [_fetch(store, source, folder / str(index), say) for index, source in enumerate(sources)]
+    """Download the objects of sources into `folder`."""
+    return [_fetch(store, each, folder / str(index), say) for index, each in enumerate(found)]
 
 
-def _fetch(store: Store, source: RowSource, folder: Path, say: Say) -> LocalSource:
-    found = find_objects(store, source.uri)
+def _fetch(store: Store, found: FoundSource, folder: Path, say: Say) -> LocalSource:
     folder.mkdir(parents=True)
-    several = f" ({len(found)} files)" if len(found) > 1 else ""
-    say(f"fetching {source.uri}{several}")
-    downloads = [Download(info, folder / str(number)) for number, info in enumerate(found)]
+    several = f" ({len(found.objects)} files)" if len(found.objects) > 1 else ""
+    say(f"fetching {found.source.uri}{several}")
+    downloads = [Download(info, folder / str(number)) for number, info in enumerate(found.objects)]
     store.download_files(downloads, TransferLog(say))
-    return LocalSource(source, tuple(_file(each) for each in downloads))
+    return LocalSource(found.source, tuple(_file(each) for each in downloads))
 
 
 def _file(download: Download) -> LocalFile:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 
 from finetune_api.errors import InternalError
 from finetune_api.reasons import Reason
@@ -19,6 +21,21 @@ SMALL_BYTES = 12 * 2**20
 """Up to this much data one process is done sooner than others have started."""
 _AHEAD = 2
 """Tasks that wait for each process, so that none is idle; they bound the memory."""
+
+
+def warm_up(size: int) -> None:
+    """Let a server of processes import what they need, where `size` bytes of data will be read by
+    several: it does so while other things are done, and once for all of them."""
+    if size > SMALL_BYTES and available_cpus() > 1:
+        _context()
+        forkserver.ensure_running()
+
+
+def _context() -> BaseContext:
+    # Processes are forked from one that has neither threads nor torch.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 @contextmanager
@@ -38,8 +55,7 @@ def crew(
         with closing(make()) as work:
             yield lambda tasks: map(work, tasks)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _begin, (make, os.getpid()))
+    pool = ProcessPoolExecutor(processes, _context(), _begin, (make,))
     try:
         yield lambda tasks: _in_order(pool, tasks, processes * _AHEAD)
     except BrokenProcessPool as error:
@@ -66,8 +82,8 @@ _workers: list[RowWorker] = []
 """The worker of this process, once it has begun."""
 
 
-def _begin(make: RowWorkerMaker, parent: int) -> None:
-    end_with_parent(parent)
+def _begin(make: RowWorkerMaker) -> None:
+    end_with_parent()  # the server of processes, which ends with ours
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     _workers.append(make())

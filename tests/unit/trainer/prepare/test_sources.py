@@ -6,7 +6,7 @@ import pytest
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
 from finetune_api.spec import RowSource, Storage
-from finetune_trainer.preparation.sources import fetch_sources, find_objects
+from finetune_trainer.preparation.sources import fetch_sources, find_objects, find_sources
 from finetune_trainer.storage import Store, open_store
 
 FILES = (
@@ -76,7 +76,9 @@ def test_the_digest_is_of_names_and_contents_and_not_of_the_place(
 
     def digest(of: Path, work: str) -> str:
         source = RowSource(uri=f"{of.as_uri()}/deep/**")
-        (local,) = fetch_sources(store, [source], tmp_path / work, lambda _: None)
+        (local,) = fetch_sources(
+            store, find_sources(store, [source]), tmp_path / work, lambda _: None
+        )
         assert len(local.files) == 3
         return local.sha256
 
