@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune_api.hashing import canonical_digest, recipe_hash
-from finetune_api.spec import ONLINE, Adapter, FineTuneJobSpec, LossOn, answer_room
+from finetune_api.spec import ONLINE, Adapter, FineTuneJobSpec, LossOn, RowSource, answer_room
 
 from finetune_trainer.data.rendering import needs_answer
 from finetune_trainer.model_check import CheckedModel
@@ -59,7 +59,8 @@ def _online_part(spec: FineTuneJobSpec) -> dict[str, Any]:
 def _optional_part(spec: FineTuneJobSpec, sources: LocalSources) -> dict[str, Any]:
     """What few jobs have; the hashes of others stay what they were."""
     replay = spec.cpt.replay if spec.cpt else []
-    licenses = [source.license for source in (spec.model, *spec.data.train, *replay)]
+    trained_on: list[RowSource] = [*spec.data.train, *replay]
+    licenses = [spec.model.license, *(source.license for source in trained_on)]
     parts = {
         "groupBy": spec.data.group_by,
         "domain": [local.sha256 for local in sources.domain],
