@@ -45,7 +45,7 @@ _SYLLABLES = "ba ce di fo gu ha ke li mo nu pa re si to vu wa xe yi zo stra pli 
 
 def seeded(seed: int) -> Random:
     """A source of the same texts for the same seed."""
-    return Random(seed)  # noqa: S311 -- texts, no secrets
+    return Random(seed)
 
 
 def sentence(random: Random, language: str | None = None) -> str:

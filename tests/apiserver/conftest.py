@@ -58,7 +58,12 @@ def install(server: ApiServer, crd: Path) -> None:
 def kubectl(server: ApiServer, *arguments: str, text: str | None = None) -> str:
     """Run kubectl; raises CalledProcessError with its words in stderr."""
     command = [str(server.kubectl), f"--kubeconfig={server.kubeconfig}", *arguments]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    try:
+        done.check_returncode()
+    except subprocess.CalledProcessError as error:
+        error.add_note(done.stderr)
+        raise
     return done.stdout
 
 

@@ -49,6 +49,20 @@ async def test_bad_rows_end_the_job_before_any_training_pod(cluster: Cluster) ->
     assert await cluster.all(PYTORCHJOBS) == []
 
 
+async def test_a_job_that_stops_after_its_data_takes_no_training_pod(cluster: Cluster) -> None:
+    cluster.start_operator()
+    await cluster.apply(stopAfter="Data")
+    status = await cluster.reaches("Complete")
+    reasons = {c["type"]: c["reason"] for c in status["conditions"] if c["status"] == "True"}
+    assert reasons == {
+        "Accepted": "Accepted",
+        "DataReady": "DataReady",
+        "Complete": "DataPrepared",
+        "Finished": "DataPrepared",
+    }
+    assert await cluster.all(PYTORCHJOBS) == []
+
+
 async def test_the_same_recipe_is_adopted(cluster: Cluster) -> None:
     cluster.prepare_text = prepare_text(Outcome.DONE, Reason.ALREADY_PUBLISHED, adopted=OUTPUT)
     cluster.start_operator()

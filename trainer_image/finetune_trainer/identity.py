@@ -8,7 +8,7 @@ from finetune_api.spec import ONLINE, Adapter, FineTuneJobSpec, LossOn, RowSourc
 
 from finetune_trainer.data.rendering import needs_answer
 from finetune_trainer.model_check import CheckedModel
-from finetune_trainer.preparation.sources import LocalSource, LocalSources
+from finetune_trainer.preparation.local_files import LocalSource, LocalSources
 from finetune_trainer.prepared import PREPARED_VERSION
 from finetune_trainer.version import TRAINER_VERSION
 

@@ -4,7 +4,8 @@
     prepared/HASH/evaluation.safetensors   the other; it may hold no rows
     prepared/HASH/*-partners.safetensors   KTO: a partner row for each row of both
     prepared/HASH/*-answers.safetensors    GRPO: the right answers, where rows have some
-    prepared/HASH/report.json              the data report, for people
+    prepared/HASH/report.json              the data report, for programs
+    prepared/HASH/report.html              the same as a page, for people
     prepared/HASH/prepared.json            `PreparedMetadata`, written last: it commits the rest
 
 Arrays are little-endian and read without a copy: processes of one machine share the pages.

@@ -164,21 +164,22 @@ class DataChecks(ApiModel):
     """Share of rows that may be longer than training.sequenceLength, "0.05" when absent; they are
     dropped. Not for CPT, which cuts documents into blocks."""
 
+    # The API server holds the empty default of this block to the rules before it fills it in.
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.language in ['Off', 'Report'] || has(self.languages)",
+            "!has(self.language) || self.language in ['Off', 'Report'] || has(self.languages)",
             "say which languages rows may have: set languages, for example [en]",
             lambda checks: (
                 checks.language in (CheckMode.OFF, CheckMode.REPORT) or checks.languages is not None
             ),
         ),
         Rule(
-            "self.language != 'Off' || !has(self.languages)",
+            "!has(self.language) || self.language != 'Off' || !has(self.languages)",
             "with language Off no language is looked at: remove languages",
             lambda checks: checks.language is not CheckMode.OFF or checks.languages is None,
         ),
         Rule(
-            "self.tooLong != 'Fail' || !has(self.maxTooLongShare)",
+            "!has(self.tooLong) || self.tooLong != 'Fail' || !has(self.maxTooLongShare)",
             "with tooLong Fail no row may be too long: remove maxTooLongShare",
             lambda checks: (
                 checks.too_long is not TooLongMode.FAIL or checks.max_too_long_share is None

@@ -143,6 +143,28 @@ REPLAY = {"uri": "s3://d/general", "share": "0.5"}
             "data.checks.maxTooLongShare",
         ),
         (
+            {"method": "CPT", "data": {"train": [ROWS], "checks": {"tooLong": "Fail"}}},
+            "spec: method CPT cuts documents into blocks, so that none is too long: remove "
+            "data.checks.tooLong",
+        ),
+        (
+            {"data": {"train": [ROWS], "checks": {"language": "DropRows"}}},
+            "spec.data.checks: say which languages rows may have: set languages, for example [en]",
+        ),
+        (
+            {"data": {"train": [ROWS], "checks": {"language": "Off", "languages": ["en"]}}},
+            "spec.data.checks: with language Off no language is looked at: remove languages",
+        ),
+        (
+            {"data": {"train": [ROWS], "checks": {"tooLong": "Fail", "maxTooLongShare": "0"}}},
+            "spec.data.checks: with tooLong Fail no row may be too long: remove maxTooLongShare",
+        ),
+        (
+            {"data": {"train": [ROWS], "evaluation": [ROWS], "groupBy": "customer"}},
+            "spec.data: groupBy decides which rows are held out, and evaluation names them: "
+            "remove one",
+        ),
+        (
             {"evaluation": {"enabled": False, "maxNewTokens": 256}},
             "spec.evaluation: with enabled false no answer is generated: remove maxNewTokens",
         ),

@@ -63,8 +63,9 @@ def test_a_run_ends_with_quality_and_the_lines_that_load_the_result(
     launch = {**PUBLISHED, "progress": progress, "seconds": 0.6}
     result = finetune.run(*arguments(write_job()), trainer={"prepare": PREPARED, "launch": launch})
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.splitlines() == [
-        "Preparing",
+    # What the preparation says meanwhile may or may not be seen.
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("Preparing  ")]
+    assert [line for line in lines if line != "Preparing"] == [
         "Data: 1,200 rows to train on, 20 held out, 3 dropped, 45,678 tokens in an epoch",
         "Starting",
         "Training: step 5/10 (50%), loss 2.5",
@@ -81,6 +82,28 @@ def test_a_run_ends_with_quality_and_the_lines_that_load_the_result(
         "  model, tokenizer = PeftModel.from_pretrained(base, '/out/ad apter'), "
         "AutoTokenizer.from_pretrained('/out/ad apter')",
     ]
+
+
+def test_prepare_ends_with_the_data_and_what_the_checks_found(
+    finetune: CommandLine, write_job: WriteJob
+) -> None:
+    finding = {"check": "secrets", "mode": "DropRows", "rows": 3, "message": "keys in 3 rows"}
+    told: dict[str, Any] = PREPARED["message"]
+    page = "file:///out/prepared/x/report%20page.html"
+    data = {**told["data"], "findings": [finding], "reportURI": page}
+    file = write_job()
+    words = ["prepare", str(file), "--output", str(file.parent / "out")]
+
+    result = finetune.run(*words, trainer={"prepare": {"message": {**told, "data": data}}})
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [line for line in result.stdout.splitlines() if "Preparing" not in line] == [
+        "Data: 1,200 rows to train on, 20 held out, 3 dropped, 45,678 tokens in an epoch",
+        "  secrets (DropRows): keys in 3 rows",
+        "Report: /out/prepared/x/report page.html",
+        "Tokens: /out/prepared/x",
+    ]
+    assert run_file(file, "prepare")["spec"]["stopAfter"] == "Data"
 
 
 def test_an_adapter_is_loaded_on_the_base_that_it_was_trained_on(tmp_path: Path) -> None:

@@ -106,7 +106,11 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
     """Name of a file -> its rows."""
     words = ["drum", "river", "gate", "wheel"]
     questions = [
-        {"instruction": f"What is {n}?", "response": f"It is {words[n % 4]}." + " Yes." * (n % 3)}
+        {
+            "instruction": f"What is {n}?",
+            "response": f"It is {words[n % 4]}." + " Yes." * (n % 3),
+            "owner": words[n % 3],
+        }
         for n in range(40)
     ]
     long = {"instruction": "Say it all.", "response": "and so on " * 60}
@@ -114,6 +118,7 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
         "questions": questions,
         "others": [{"instruction": f"Why {n}?", "response": f"So {n}."} for n in range(8)],
         "one-long": [*questions, long],
+        "faulty": [*questions, *_faulty()],
         "one-bad": [*questions, {"instruction": "Why?", "response": ""}],
         "columns": [{**row, "ask": f"And {n}?"} for n, row in enumerate(questions)],
         "chats": [_chat(n) for n in range(8)],
@@ -141,6 +146,20 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
             {**_text(n, "wheel"), "prompt": f"Turn {n}?", "completion": "Yes."} for n in range(12)
         ],
     }
+
+
+def _faulty() -> list[dict[str, Any]]:
+    """A row, or two, for each check of rows."""
+    rows = [
+        ("Which key?", "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"),
+        ("Who asks?", "jane.doe@acme-handels.de"),
+        ("Open?", "Yes, wide open."),
+        ("Open?", "No, it is locked."),
+        ("What is 3?", "It is wheel."),
+        ("Wie geht das?", "Man dreht den Deckel nach links und wartet, bis die Lampe ausgeht."),
+        ("Go on.", "a b c d " * 20),
+    ]
+    return [{"instruction": ask, "response": answer, "owner": "gate"} for ask, answer in rows]
 
 
 def _chat(number: int) -> dict[str, Any]:

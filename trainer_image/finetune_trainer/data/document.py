@@ -64,8 +64,7 @@ class DocumentEncoder:
         The begin-of-sequence token comes first only where the tokenizer itself adds it.
         """
         rows: list[tuple[list[int], list[Span]]] = []
-        for encoding in self._vocabulary.encode(texts, special=True):
-            tokens: list[int] = encoding.ids
+        for tokens in self._vocabulary.encode_ids(texts):
             if tokens[-1:] != [self._eos]:
                 tokens.append(self._eos)
             rows.append((tokens, [(1, len(tokens))]))

@@ -167,13 +167,19 @@ def _array_chunks(file: IO[bytes], where: str) -> Iterator[Chunk]:
     """Rows of an array, decoded element by element from a growing buffer."""
     window = _Window(file)
     first, rows, begin = 1, list[ParsedRow](), 0
-    for row in _array_rows(window, where):
-        rows.append(row)
+    elements = _array_rows(window, where)
+    while True:
+        try:
+            rows.append(next(elements))
+        except (StopIteration, UserError) as end:
+            if rows:
+                yield Chunk(first, rows)
+            if isinstance(end, UserError):
+                raise
+            return
         if window.consumed - begin >= _CHUNK:
             yield Chunk(first, rows)
             first, rows, begin = first + len(rows), [], window.consumed
-    if rows:
-        yield Chunk(first, rows)
 
 
 def _array_rows(window: "_Window", where: str) -> Iterator[ParsedRow]:

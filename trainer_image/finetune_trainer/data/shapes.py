@@ -75,8 +75,8 @@ def document_shape(source: RowSource, uri: str, method: Method) -> Shape:
         shapes = " or ".join(IN_WORDS[form] for form in FORMATS_OF[method])
         raise UserError(
             Reason.INVALID_DATA,
-            f"is a document, which method CPT trains on; method {method} takes rows: {shapes}. "
-            "Where rows lie beside it, name them alone, as in FOLDER/*.jsonl",
+            "is a document, which method CPT trains on. Where rows lie beside it, name them alone, "
+            f"as in FOLDER/*.jsonl. Method {method} takes rows: {shapes}",
             where=uri,
         )
     if source.format not in (RowFormat.AUTO, RowFormat.DOCUMENT):

@@ -18,6 +18,12 @@ class Vocabulary:
         self._backend.no_truncation()
         self._backend.no_padding()
         self.special_ids = frozenset(tokenizer.all_special_ids)
+        self.special_texts: dict[int, str] = {
+            token: str(added)
+            for token, added in tokenizer.added_tokens_decoder.items()
+            if added.special and added.content.strip()
+        }
+        """Those of a chat's turns too, which `special_ids` may lack."""
         self._literals = [token for token in tokenizer.all_special_tokens if token.strip()]
 
     @property
@@ -53,6 +59,11 @@ class Vocabulary:
         """
         found: list[Any] = self._backend.encode_batch(texts, add_special_tokens=special)
         return found
+
+    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of `texts`, with the special tokens that the tokenizer itself puts around a
+        text; faster than `encode`, as no offsets are kept."""
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(texts)]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of token ids, special tokens included."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
+from finetune_api.spec import RowSource
 
-from finetune_trainer.data.faults import OF_FILES, InvalidRow
+from finetune_trainer.data.faults import OF_FILES, Fault, InvalidRow
 from finetune_trainer.data.rendering import Example
 from finetune_trainer.data.rows import Chunk, NumberedRow
 from finetune_trainer.data.shapes import ROWS_LOOKED_AT, Shape, detect, document_shape
@@ -19,9 +20,10 @@ from finetune_trainer.ingest.converter import Converter
 from finetune_trainer.preparation.cross_checks import ReadUnits
 from finetune_trainer.preparation.files import AnyChunk, DocumentChunk, SourceReader
 from finetune_trainer.preparation.findings import Findings
+from finetune_trainer.preparation.local_files import LocalFile, LocalSource
 from finetune_trainer.preparation.marks import MarkSpool
 from finetune_trainer.preparation.row_work import Batch, RowTask, RowWorkerMaker
-from finetune_trainer.preparation.sources import LocalFile, LocalSource, Say
+from finetune_trainer.preparation.sources import Say
 from finetune_trainer.preparation.workers import crew
 from finetune_trainer.prepared import SourceFile, SourceInfo
 
@@ -148,21 +150,43 @@ class CorpusReader:
     def _begin(
         self, local: LocalSource, file: LocalFile, reader: SourceReader
     ) -> tuple[Iterator[AnyChunk], Shape | None]:
-        """(all chunks of a file, shape of its rows). Of a file of which no row at its beginning can
-        be read it is None; UserError when it is the only file."""
-        method, source = self._maker.spec.method, local.source
+        """(all chunks of a file, shape of its rows). A file of a source of several that cannot be
+        read is one invalid row without a shape. Raises UserError where it is the only one."""
         chunks = reader.chunks(file)
-        first = list(itertools.islice(chunks, 1))
-        if first and isinstance(first[0], DocumentChunk):
-            return iter(first), document_shape(source, file.uri, method)
-        first, rows = _first_rows(itertools.chain(first, chunks))
-        objects = [row for _, row in rows if isinstance(row, dict)]
-        shape = None
-        if objects:
-            shape = detect(source, objects, method, needs_answer=self._maker.needs_answer)
-        elif len(local.files) == 1:
-            raise _unreadable(file.uri, rows)
+        first, rows = _first_rows(chunks)
+        try:
+            shape = self._shape(local.source, file, first, rows)
+        except UserError as problem:
+            if len(local.files) == 1 or problem.reason is not Reason.INVALID_DATA:
+                raise
+            # Another file may be one that was not meant: each is named, and the others are read.
+            return iter([Chunk(1, [_as_row(problem, rows)])]), None
         return itertools.chain(first, chunks), shape
+
+    def _shape(
+        self,
+        source: RowSource,
+        file: LocalFile,
+        first: Sequence[AnyChunk],
+        rows: Sequence[NumberedRow],
+    ) -> Shape:
+        method = self._maker.spec.method
+        # What is wrong with the rows is said of this file, not of the folder.
+        source = source.model_copy(update={"uri": file.uri})
+        if first and isinstance(first[0], DocumentChunk):
+            return document_shape(source, file.uri, method)
+        objects = [row for _, row in rows if isinstance(row, dict)]
+        if not objects:
+            raise _unreadable(file.uri, rows)
+        return detect(source, objects, method, needs_answer=self._maker.needs_answer)
+
+
+def _as_row(problem: UserError, rows: Sequence[NumberedRow]) -> InvalidRow:
+    """A file that cannot be read, counted as one row."""
+    first = rows[0][1] if rows else None
+    if isinstance(first, InvalidRow) and first.fault in OF_FILES:
+        return first
+    return InvalidRow(Fault.FILE, problem.message)
 
 
 def _weight(sources: Sequence[LocalSource]) -> int:
@@ -177,7 +201,7 @@ def _first_rows(chunks: Iterator[AnyChunk]) -> tuple[list[AnyChunk], list[Number
         read.append(chunk)
         if isinstance(chunk, Chunk):
             rows += itertools.islice(chunk.rows(), ROWS_LOOKED_AT - len(rows))
-        if len(rows) == ROWS_LOOKED_AT:
+        if len(rows) == ROWS_LOOKED_AT or isinstance(chunk, DocumentChunk):
             break
     return read, rows
 

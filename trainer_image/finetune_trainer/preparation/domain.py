@@ -15,7 +15,7 @@ from finetune_trainer.data.shapes import ROWS_LOOKED_AT, Shape, detect, document
 from finetune_trainer.data.wording import prompt_and_answer
 from finetune_trainer.ingest.converter import Converter
 from finetune_trainer.preparation.files import DocumentChunk, SourceReader
-from finetune_trainer.preparation.sources import LocalFile, LocalSource, LocalSources
+from finetune_trainer.preparation.local_files import LocalFile, LocalSource, LocalSources
 
 MOST_TEXTS = 20_000
 """Texts that are read of a domain."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from finetune_api.errors import UserError
+
 from finetune_trainer.data.faults import Fault, InvalidRow
 from finetune_trainer.data.rows import Chunk, ParsedRow, line_chunks, read_chunks
 from finetune_trainer.ingest.converter import Converter
@@ -18,7 +20,7 @@ from finetune_trainer.ingest.kinds import (
     why_not,
 )
 from finetune_trainer.ingest.lines import parse_converted_line
-from finetune_trainer.preparation.sources import LocalFile
+from finetune_trainer.preparation.local_files import LocalFile
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,7 @@ class SourceReader:
     folder: Path
 
     def chunks(self, file: LocalFile) -> Iterator[AnyChunk]:
-        """The rows of `file`, in order; a file that cannot be read is one invalid row.
-
-        Raises UserError for a JSON array that breaks off.
-        """
+        """The rows of `file`, in order; what cannot be read of it is one invalid row."""
         name = file.uri.rpartition("/")[2]
         kind, compression = kind_of(file.path, name), compression_of(file.path)
         if kind is None:
@@ -67,7 +66,7 @@ class SourceReader:
         if kind in DOCUMENT_KINDS:
             return iter([DocumentChunk(file.path, name, kind, compression)])
         if kind is FileKind.ROWS and compression is None:
-            return read_chunks(file.path, file.uri)
+            return _with_its_end(read_chunks(file.path, file.uri))
         return self._converted(file, name, kind, compression)
 
     def _converted(
@@ -80,8 +79,19 @@ class SourceReader:
             except UnreadableFile as error:
                 return iter([Chunk(1, [InvalidRow(error.fault, error.message)])])
         if kind is FileKind.ROWS:
-            return read_chunks(target, file.uri)
+            return _with_its_end(read_chunks(target, file.uri))
         return _converted_chunks(target)
+
+
+def _with_its_end(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The same, with an invalid row where a file breaks off."""
+    last = 0
+    try:
+        for chunk in chunks:
+            yield chunk
+            last = chunk.last
+    except UserError as broken:
+        yield Chunk(last + 1, [InvalidRow(Fault.FILE, broken.message)])
 
 
 def _converted_chunks(path: Path) -> Iterator[Chunk]:

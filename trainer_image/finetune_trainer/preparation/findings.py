@@ -8,9 +8,10 @@ from enum import StrEnum
 from finetune_api.spec import FineTuneJobSpec, answer_room
 from finetune_api.status import RowError
 
-from finetune_trainer.data.faults import MAX_MESSAGE, InvalidRow
+from finetune_trainer.data.faults import MAX_MESSAGE, OF_FILES, InvalidRow
 
 MAX_ERRORS_KEPT = 20
+MAX_FILES_NAMED = 1000
 
 
 class Check(StrEnum):
@@ -98,6 +99,8 @@ class Findings:
     """Invalid rows by kind."""
     errors: list[RowError] = field(default_factory=list)
     """The first invalid rows."""
+    unreadable: list[RowError] = field(default_factory=list)
+    """Files of which all or the rest cannot be read."""
     too_long: int = 0
     """Rows longer than `limit`."""
     too_long_rows: list[RowError] = field(default_factory=list)
@@ -110,6 +113,8 @@ class Findings:
     """ADDRESS:ROW of the first of them."""
     dropped_units: int = 0
     """Training units that checks left out."""
+    held_out_alike: bool = False
+    """Units held out by us have much in common with training units."""
     shared_passages: int = 0
     """Training units that share 13 words in a row with an evaluation unit; no leak by itself."""
     checks: dict[Check, Found] = field(default_factory=dict)
@@ -145,6 +150,7 @@ class Findings:
         self.rows += other.rows
         self.faults += other.faults
         self.errors += other.errors[: MAX_ERRORS_KEPT - len(self.errors)]
+        self.unreadable += other.unreadable[: MAX_FILES_NAMED - len(self.unreadable)]
         self.too_long += other.too_long
         self.too_long_rows += other.too_long_rows[: MAX_ERRORS_KEPT - len(self.too_long_rows)]
         self.longest = max(self.longest, other.longest)
@@ -158,9 +164,11 @@ class Findings:
     def add_invalid(self, uri: str, row: int, fault: InvalidRow) -> None:
         """Count an invalid row."""
         self.faults[fault.fault] += 1
+        error = RowError(file=uri, row=row, field=fault.field, message=fault.message)
         if len(self.errors) < MAX_ERRORS_KEPT:
-            error = RowError(file=uri, row=row, field=fault.field, message=fault.message)
             self.errors.append(error)
+        if fault.fault in OF_FILES and len(self.unreadable) < MAX_FILES_NAMED:
+            self.unreadable.append(error)
 
     def add_too_long(self, uri: str, row: int, tokens: int) -> None:
         """Count a row of `tokens` tokens, which are more than `limit` allows."""

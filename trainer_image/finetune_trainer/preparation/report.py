@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from finetune_api.errors import UserError
 from finetune_api.fields import ApiModel
-from finetune_api.spec import DataChecks, LossOn
+from finetune_api.spec import DataChecks, LossOn, Method
 from finetune_api.status import RowError
 from finetune_api.units import Unit
 from pydantic import Field
@@ -41,6 +41,9 @@ class Segment(ApiModel):
 class ShownRow(ApiModel):
     """A row of tokens as the model sees it."""
 
+    name: str | None = None
+    """What it is in its unit, where that is not plain: chosen, rejected, desirable, undesirable, or
+    the place and score of an answer in a ranking."""
     segments: list[Segment]
     """All tokens; a long row is cut, see `tokens`."""
     tokens: int
@@ -104,9 +107,13 @@ class DataReport(ApiModel):
     """Training units left out by checks."""
     longest: int
     """Tokens of the longest row, side of a pair or document that was read."""
+    sequence_length: int
+    """training.sequenceLength."""
     lengths: list[LengthBin] = Field(default_factory=list)
     """Histogram of the tokens of training rows, sides of pairs or pieces of documents."""
     first_errors: list[RowError] | None = None
+    unreadable: list[RowError] = Field(default_factory=list)
+    """Files of which all or the rest cannot be read, up to 1,000."""
     checks: list[CheckReport]
     """What the checks found, the gravest first."""
     checks_off: list[str]
@@ -124,6 +131,8 @@ class DataReport(ApiModel):
     warnings: Annotated[list[str], Field(max_length=16)] = Field(default_factory=list)
     samples: list[ShownUnit] = Field(default_factory=list)
     """The first training units."""
+    special_tokens: list[str] = Field(default_factory=list)
+    """Those that stand in the samples."""
 
 
 def make_report(
@@ -153,6 +162,7 @@ def make_report(
                 _shown(splits, unit, sources, rendering)
                 for unit in range(min(SAMPLES_SHOWN, train.units))
             ],
+            "special_tokens": _special_tokens(train, rendering),
         }
     return DataReport(
         problem=str(problem) if problem else None,
@@ -163,6 +173,8 @@ def make_report(
         too_long=findings.too_long,
         dropped_units=findings.dropped_units,
         longest=findings.longest,
+        sequence_length=findings.limit.sequence_length,
+        unreadable=findings.unreadable,
         first_errors=(findings.errors or findings.too_long_rows) or None,
         checks=_checks(modes, findings),
         checks_off=[check.value for check in Check if mode_of(modes, check) == "Off"],
@@ -218,6 +230,11 @@ def _warnings(
             f"{findings.shared_passages} training {rendering.unit.plural} share 13 words in a row "
             "with an evaluation row"
         )
+    if findings.held_out_alike:
+        warnings.append(
+            "the rows are so much alike that training rows give away most of what is held out: "
+            "what is measured on it says little; name evaluation rows of another origin"
+        )
     if not len(evaluation):
         warnings.append("no row is held out: there are too few rows to measure the result on")
     if not _ends_with_special(train, rendering):
@@ -254,6 +271,7 @@ def _shown(splits: Splits, unit: int, sources: list[SourceInfo], rendering: Rend
     split = splits.train
     first, end = (int(offset) for offset in split.unit_offsets[unit : unit + 2])
     shown = 1 if rendering.unit is Unit.BLOCK else end - first
+    values = split.row_values[first:end].tolist()
     source = sources[int(split.source_files[first])]
     uri, row = source.place(int(split.source_rows[first]))
     return ShownUnit(
@@ -261,12 +279,35 @@ def _shown(splits: Splits, unit: int, sources: list[SourceInfo], rendering: Rend
         tokens=int(split.unit_lengths[unit]),
         label_tokens=int(split.label_counts[first:end].sum()),
         pieces=end - first,
-        rows=[_shown_row(split, row, rendering) for row in range(first, first + shown)],
+        rows=[
+            _shown_row(split, first + place, rendering, name=_name(place, values, rendering))
+            for place in range(shown)
+        ],
         answer=splits.answers[0].mapped()[unit] if splits.answers else None,
     )
 
 
-def _shown_row(split: PreparedSplit, index: int, rendering: Rendering) -> ShownRow:
+def _name(place: int, values: list[float], rendering: Rendering) -> str | None:
+    """What row `place` is in a unit whose rows have `values`."""
+    if rendering.method is Method.KTO:
+        return "desirable" if values[place] else "undesirable"
+    if rendering.unit is Unit.PAIR or (rendering.unit is Unit.COMPARISON and values == [1, 0]):
+        return ("chosen", "rejected")[place]
+    if rendering.unit is Unit.COMPARISON:
+        return f"answer {place + 1} of {len(values)}, score {values[place]:g}"
+    return None
+
+
+def _special_tokens(split: PreparedSplit, rendering: Rendering) -> list[str]:
+    """Texts of the special tokens in the first units."""
+    end = int(split.row_offsets[split.unit_offsets[min(SAMPLES_SHOWN, split.units)]])
+    texts = rendering.vocabulary.special_texts
+    return [texts[token] for token in np.unique(split.tokens[:end]).tolist() if token in texts]
+
+
+def _shown_row(
+    split: PreparedSplit, index: int, rendering: Rendering, *, name: str | None
+) -> ShownRow:
     decode = rendering.vocabulary.decode
     tokens, spans = split.row(index)
     cuts = [0, *np.minimum(spans.ravel(), TOKENS_SHOWN).tolist(), min(len(tokens), TOKENS_SHOWN)]
@@ -276,6 +317,7 @@ def _shown_row(split: PreparedSplit, index: int, rendering: Rendering) -> ShownR
         if start < end
     ]
     return ShownRow(
+        name=name,
         segments=parts,
         tokens=len(tokens),
         label_tokens=int(split.label_counts[index]),

@@ -10,7 +10,7 @@ from finetune_api.units import Unit
 
 from finetune_trainer.checks.relevance import Relevance
 from finetune_trainer.data.expansion import expanded
-from finetune_trainer.data.faults import Fault, InvalidRow
+from finetune_trainer.data.faults import InvalidRow
 from finetune_trainer.data.grouping import group_of
 from finetune_trainer.data.rendering import Example, Ready, Rendering, check_unit, needs_answer
 from finetune_trainer.data.rows import NumberedRow, ParsedRow
@@ -40,7 +40,7 @@ class RowTask:
     before: int
     """Rows of the source in the files before this one."""
     shape: Shape | None
-    """None where no row at the beginning of the file can be read."""
+    """None where the file cannot be read."""
     chunk: AnyChunk
 
 
@@ -134,8 +134,7 @@ class RowWorker:
     ) -> "list[_Unit] | InvalidRow":
         if isinstance(row, InvalidRow):
             return row
-        if task.shape is None:
-            return InvalidRow(Fault.FILE, "no row at the beginning of the file can be read")
+        assert task.shape is not None
         try:
             example = task.shape.reader.read(row)
             group = group_of(row, self._group_by) if self._group_by else None

@@ -35,11 +35,12 @@ from finetune_trainer.model_check import CheckedModel, check_model, check_reward
 from finetune_trainer.preparation.corpus import CorpusReader
 from finetune_trainer.preparation.domain import domain_of
 from finetune_trainer.preparation.licenses import look_at_licenses
+from finetune_trainer.preparation.local_files import LocalSources
 from finetune_trainer.preparation.report import make_report
 from finetune_trainer.preparation.report_files import PAGE_FILE, REPORT_FILE, page_of, upload_report
 from finetune_trainer.preparation.row_work import RowWorkerMaker
 from finetune_trainer.preparation.samples import sample_rows
-from finetune_trainer.preparation.sources import LocalSources, Say, fetch_sources
+from finetune_trainer.preparation.sources import Say, fetch_sources
 from finetune_trainer.preparation.splits import Splits, counted, read_splits
 from finetune_trainer.preparation.verdict import first_errors, problem_of, told
 from finetune_trainer.prepared import PreparedMetadata

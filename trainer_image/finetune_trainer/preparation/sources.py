@@ -3,14 +3,13 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_api.errors import UserError
-from finetune_api.hashing import canonical_digest
 from finetune_api.reasons import Reason
 from finetune_api.spec import RowSource
 
+from finetune_trainer.preparation.local_files import WILD, LocalFile, LocalSource, folder_of
 from finetune_trainer.storage import Download, ObjectInfo, Store
 from finetune_trainer.storage.addresses import relative_to
 from finetune_trainer.transfer_log import TransferLog
@@ -18,58 +17,6 @@ from finetune_trainer.transfer_log import TransferLog
 Say = Callable[[str], None]
 
 MAX_FILES = 100_000
-_WILD = re.compile(r"[*\[]")
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A file of a source."""
-
-    uri: str
-    """Where it came from."""
-    path: Path
-    sha256: str
-    """Digest of its bytes."""
-    size: int
-    """Bytes."""
-
-
-@dataclass(frozen=True)
-class LocalSource:
-    """A source whose files lie on this machine."""
-
-    source: RowSource
-    files: tuple[LocalFile, ...]
-    """In the order of their addresses."""
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the only file; of several that of their names and digests."""
-        if len(self.files) == 1:
-            return self.files[0].sha256
-        folder = folder_of(self.source.uri)
-        return canonical_digest({relative_to(f.uri, folder): f.sha256 for f in self.files})
-
-
-@dataclass(frozen=True)
-class LocalSources:
-    """All sources of a job on this machine."""
-
-    train: Sequence[LocalSource]
-    replay: Sequence[LocalSource]
-    evaluation: Sequence[LocalSource]
-    domain: Sequence[LocalSource] = ()
-    """What relevance is measured against; no row of it is trained on."""
-
-    @property
-    def all(self) -> list[LocalSource]:
-        """In the order in which `PreparedMetadata.sources` counts them."""
-        return [*self.train, *self.replay, *self.evaluation]
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        return sum(file.size for local in self.all for file in local.files)
 
 
 def fetch_sources(
@@ -105,7 +52,7 @@ def find_objects(store: Store, uri: str) -> list[ObjectInfo]:
 
     Raises UserError StorageNotFound where there is none.
     """
-    if _WILD.search(uri):
+    if WILD.search(uri):
         matches = _pattern(uri).fullmatch
         found = [info for info in _visible(store, folder_of(uri)) if matches(info.uri)]
         nothing = "no object has a name of this pattern"
@@ -124,14 +71,6 @@ def find_objects(store: Store, uri: str) -> list[ObjectInfo]:
     return found
 
 
-def folder_of(uri: str) -> str:
-    """The folder that the files of a source lie in or below."""
-    wild = _WILD.search(uri)
-    if wild:
-        return uri[: wild.start()].rpartition("/")[0]
-    return uri.rstrip("/")
-
-
 def _visible(store: Store, folder: str) -> Iterator[ObjectInfo]:
     for info in store.list(folder):
         names = relative_to(info.uri, folder).split("/")
@@ -139,19 +78,19 @@ def _visible(store: Store, folder: str) -> Iterator[ObjectInfo]:
             yield info
 
 
-_WILDCARDS = re.compile(r"(\*\*/|\*\*|\*|\[[^\]/]+\])")
+WILDCARDS = re.compile(r"(\*\*/|\*\*|\*|\[[^\]/]+\])")
 _MEANINGS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
 
 
 def _pattern(uri: str) -> re.Pattern[str]:
-    parts = _WILDCARDS.split(uri)
+    parts = WILDCARDS.split(uri)
     return re.compile("".join(_meaning(part) for part in parts), re.DOTALL)
 
 
 def _meaning(part: str) -> str:
     if part in _MEANINGS:
         return _MEANINGS[part]
-    if not _WILDCARDS.fullmatch(part):
+    if not WILDCARDS.fullmatch(part):
         return re.escape(part)
     negated = part.startswith("[!")
     return (

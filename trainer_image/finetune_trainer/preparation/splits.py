@@ -17,7 +17,7 @@ from finetune_trainer.data.spool import AnswerSpool, UnitSpool
 from finetune_trainer.preparation.corpus import CorpusReader
 from finetune_trainer.preparation.cross_checks import CrossChecks
 from finetune_trainer.preparation.holding_out import hold_out
-from finetune_trainer.preparation.sources import LocalSources
+from finetune_trainer.preparation.local_files import LocalSources
 from finetune_trainer.prepared import PreparedSplit, SourceInfo
 from finetune_trainer.prepared_files import HasArrays
 
@@ -87,7 +87,8 @@ def read_splits(
                 dropped |= checks.leaking(read, given, dropped)
             train.extend(read.units, ~dropped)
         else:
-            held_out = hold_out(read, ~dropped, len(sources.train), spec, folder / "held-out")
+            compared = folder / "held-out"
+            held_out = hold_out(read, ~dropped, len(sources.train), spec, reader.findings, compared)
             train.extend(read.units, ~(dropped | held_out))
             evaluation.extend(read.units, held_out)
         reader.findings.dropped_units = int(dropped.sum())

@@ -86,10 +86,12 @@ def first_errors(findings: Findings, problem: UserError | None) -> list[RowError
     """Rows to show: those that are why it ends, or the invalid ones."""
     if problem is None or findings.errors:
         return findings.errors or None
-    groups = [findings.too_long_rows, *(found.first for found in findings.checks.values())]
-    for rows in groups:
-        if rows and problem.where == place(rows[0]) and rows[0].message in problem.message:
-            return rows
+    if findings.too_long_rows and problem.where == place(findings.too_long_rows[0]):
+        return findings.too_long_rows
+    for found in findings.checks.values():
+        first = found.first[0] if found.first else None
+        if first and problem.where == place(first) and first.message in problem.message:
+            return found.first
     return None
 
 

@@ -15,7 +15,7 @@ from finetune_api.reasons import Reason
 from finetune_trainer.cpus import available_cpus, end_with_parent
 from finetune_trainer.preparation.row_work import Batch, RowTask, RowWorker, RowWorkerMaker
 
-SMALL_BYTES = 8 * 2**20
+SMALL_BYTES = 12 * 2**20
 """Up to this much data one process is done sooner than others have started."""
 _AHEAD = 2
 """Tasks that wait for each process, so that none is idle; they bound the memory."""

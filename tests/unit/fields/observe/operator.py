@@ -7,11 +7,15 @@ from finetune_operator.seen import Finish, PodPhase
 
 from tests.unit.fields.bench import Bench
 from tests.unit.operator.builders import (
+    PREPARED,
     PUBLISHED_TEXT,
     START,
     World,
     ended,
     pod_set,
+    prepare_job,
+    prepare_pod,
+    prepare_text,
     told,
     train_pod,
 )
@@ -23,6 +27,16 @@ PASSED = 100.0
 def next_step(_bench: Bench, spec: FineTuneJobSpec) -> object:
     """What is done about a new job."""
     return _decided(_world(spec))
+
+
+def once_the_data_is_ready(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """The phase after a preparation that ended well."""
+    world = _world(spec)
+    world.step()
+    text = prepare_text(Outcome.DONE, Reason.DATA_READY, prepared=PREPARED)
+    pod = prepare_pod(phase=PodPhase.SUCCEEDED, terminated=ended(text, 0))
+    world.see(prepare_job=prepare_job(), prepare_pods=(pod,)).step()
+    return world.phase
 
 
 def while_training(_bench: Bench, spec: FineTuneJobSpec) -> object:

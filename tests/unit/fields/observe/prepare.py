@@ -1,11 +1,13 @@
 """What the preparation makes of a job."""
 
+import json
+
 from finetune_api.errors import UserError
 from finetune_api.messages import PrepareMessage
 from finetune_api.resolve import resolve
 from finetune_api.runfile import JobIdentity, RunFile
 from finetune_api.spec import FineTuneJobSpec
-from finetune_trainer.preparation.run import run_prepare
+from finetune_trainer.preparation.run import RefusedDataError, run_prepare
 from finetune_trainer.prepared import Prepared, PreparedSplit
 from finetune_trainer.prepared_files import read_prepared
 from finetune_trainer.storage import open_store
@@ -41,6 +43,30 @@ def epoch(bench: Bench, spec: FineTuneJobSpec) -> object:
     message = prepare(bench, spec)
     assert message.data is not None
     return message.data.tokens
+
+
+def checked(bench: Bench, spec: FineTuneJobSpec) -> object:
+    """The rows that go on, and how many rows each check finds something in."""
+    rows: object = None
+    try:
+        message = prepare(bench, spec)
+        assert message.prepared is not None
+        read = read_prepared(file_path(message.prepared.uri))
+        rows, data = [_rows_of(read.train), _rows_of(read.evaluation)], message.data
+    except RefusedDataError as refused:
+        data = refused.data
+    assert data is not None
+    return rows, [(finding.check, finding.rows) for finding in data.findings or []]
+
+
+def relevance(bench: Bench, spec: FineTuneJobSpec) -> object:
+    """How near the rows are to the domain."""
+    message = prepare(bench, spec)
+    assert message.data is not None
+    assert message.data.report_uri is not None
+    report = file_path(message.data.report_uri).with_suffix(".json")
+    found = json.loads(report.read_text())
+    return found["relevance"], found["irrelevant"]
 
 
 def is_prepared(bench: Bench, spec: FineTuneJobSpec) -> object:

@@ -1,9 +1,18 @@
 """method, model and data."""
 
+from typing import Any
+
 from tests.unit.fields.bench import SHARED
-from tests.unit.fields.entry import Refusal, Table, effect
+from tests.unit.fields.entry import Effect, Refusal, Table, effect
 from tests.unit.fields.observe.engine import losses, units_read
-from tests.unit.fields.observe.prepare import epoch, held_out_rows, is_prepared, train_rows
+from tests.unit.fields.observe.prepare import (
+    checked,
+    epoch,
+    held_out_rows,
+    is_prepared,
+    relevance,
+    train_rows,
+)
 from tests.unit.fields.observe.stages import card, measured, named_base
 
 QUESTIONS = {"uri": f"{SHARED}/questions.jsonl"}
@@ -57,6 +66,45 @@ EVALUATION: Table = {
     ),
     "data.evaluationFraction": effect(("0.1", "0.3"), held_out_rows),
 }
+KEPT = {"leakage": "Report", "secrets": "Report"}
+"""Checks that would end a job unless it says so."""
+LONGER = {"sequenceLength": 250}
+FAULTY: dict[str, Any] = {"train": [{"uri": f"{SHARED}/faulty.jsonl"}], "checks": KEPT}
+LEAKING = {"train": [QUESTIONS, OTHERS], "evaluation": [OTHERS], "checks": KEPT}
+MODES = ("Off", "Report", "DropRows", "Fail")
+
+
+def mode(values: tuple[str, ...] = MODES, **checks: Any) -> Effect:
+    """Modes of a check, over rows in which every check finds something."""
+    data = {**FAULTY, "checks": {**KEPT, **checks}}
+    return effect(values, checked, data=data, training=LONGER)
+
+
+CHECKS: Table = {
+    "data.checks.personalData": mode(("Off", "Report", "Redact", "DropRows", "Fail")),
+    "data.checks.secrets": mode(),
+    "data.checks.duplicates": mode(),
+    "data.checks.contradictions": mode(),
+    "data.checks.quality": mode(),
+    "data.checks.language": mode(("Report", "DropRows", "Fail"), languages=["en"]),
+    "data.checks.languages": effect(
+        (["en"], ["de"]),
+        checked,
+        data={**FAULTY, "checks": {**KEPT, "language": "DropRows"}},
+        training=LONGER,
+    ),
+    "data.checks.license": mode(("Off", "Report", "Fail")),
+    "data.checks.leakage": effect(MODES, checked, data=LEAKING),
+    "data.checks.tooLong": effect(
+        ("DropRows", "Fail"), is_prepared, data={"train": [{"uri": f"{SHARED}/one-long.jsonl"}]}
+    ),
+    "data.checks.maxInvalidRows": effect(
+        (0, 1), is_prepared, data={"train": [{"uri": f"{SHARED}/one-bad.jsonl"}]}
+    ),
+    "data.checks.maxTooLongShare": effect(
+        ("0.01", "0.5"), is_prepared, data={"train": [{"uri": f"{SHARED}/one-long.jsonl"}]}
+    ),
+}
 DATA: Table = {
     **MODEL,
     **TRAIN,
@@ -65,10 +113,11 @@ DATA: Table = {
         ("Concat", "Interleave"), epoch, units_read, data={"train": [QUESTIONS, OTHERS]}
     ),
     "data.mixingStop": effect(("FirstExhausted", "AllExhausted"), epoch, units_read, data=TWO),
-    "data.checks.maxInvalidRows": effect(
-        (0, 1), is_prepared, data={"train": [{"uri": f"{SHARED}/one-bad.jsonl"}]}
+    "data.groupBy": effect((None, "owner"), held_out_rows),
+    "data.domainText.uri": effect(
+        (f"{SHARED}/documents.jsonl", f"{SHARED}/general.jsonl"),
+        relevance,
+        data={"train": [QUESTIONS]},
     ),
-    "data.checks.maxTooLongShare": effect(
-        ("0.01", "0.5"), is_prepared, data={"train": [{"uri": f"{SHARED}/one-long.jsonl"}]}
-    ),
+    **CHECKS,
 }

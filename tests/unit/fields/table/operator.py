@@ -7,6 +7,7 @@ from tests.unit.fields.observe.operator import (
     after_running,
     after_the_end,
     next_step,
+    once_the_data_is_ready,
     while_pods_wait,
     while_training,
 )
@@ -16,6 +17,7 @@ AROUND = (int(PASSED / 2), int(PASSED * 2))
 OPERATOR: Table = {
     "restarts.max": effect((0, 1), after_a_failure),
     "restarts.startDeadlineSeconds": effect(AROUND, while_pods_wait),
+    "stopAfter": effect((None, "Data"), once_the_data_is_ready),
     "suspend": effect((False, True), next_step, while_training),
     "activeDeadlineSeconds": effect(AROUND, after_running),
     "ttlSecondsAfterFinished": effect(AROUND, after_the_end),

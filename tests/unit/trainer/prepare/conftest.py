@@ -61,6 +61,7 @@ class World:
     """A folder with a model and data, and jobs over them."""
 
     root: Path
+    output_name: str = "out"
     said: list[str] = field(default_factory=list)
     """Progress lines of the last preparation."""
 
@@ -70,7 +71,7 @@ class World:
 
     @property
     def output(self) -> Path:
-        return self.root / "out"
+        return self.root / self.output_name
 
     def rows(self, name: str, rows: list[Any]) -> str:
         """Write JSON lines; returns their address."""

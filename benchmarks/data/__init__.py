@@ -1,0 +1,1 @@
+"""The preparation of data, beside a library that only tokenises."""
