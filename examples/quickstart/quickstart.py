@@ -89,6 +89,10 @@ def fill_buckets(model: Path) -> None:
         client.upload_file(str(file), "models", f"handbook-base/{file.name}")
     for file in sorted(HERE.parent.glob("*/data/*.jsonl")):
         client.upload_file(str(file), "data", file.name)
+    for folder in sorted((HERE.parent / "data").glob("*/data")):
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            key = f"{folder.parent.name}/{file.relative_to(folder)}"
+            client.upload_file(str(file), "data", key)
     pages = client.get_paginator("list_objects_v2").paginate(
         Bucket="artifacts", Prefix=RESULT_PREFIX
     )

@@ -116,15 +116,17 @@ class CorpusReader:
         return [read.info() for read in self._read]
 
     def examples(self, source: int, wanted: frozenset[int]) -> dict[int, Example]:
-        """What the rows `wanted` of a source hold; rows of its files are counted through."""
+        """What the rows `wanted` of a source hold, redacted where the job asks for it; rows of its
+        files are counted through."""
         found: dict[int, Example] = {}
+        checks = self._maker.checks
         before = 0
         with self._reader() as reader:
             for file in self._read[source].files:
                 inside = {row - before for row in wanted if before < row <= before + file.lines}
                 for number, row in _numbered(reader, file.local, max(inside)) if inside else ():
                     if number in inside and file.shape and not isinstance(row, InvalidRow):
-                        found[before + number] = file.shape.reader.read(row)
+                        found[before + number] = checks.as_prepared(file.shape.reader.read(row))
                 before += file.lines
         return found
 

@@ -113,9 +113,8 @@ class RowChecks:
             kinds, field = _kinds(words, find_secrets, example)
             flags |= note(Check.SECRETS, Flag.SECRETS, kinds, field)
         if self.modes.personal_data is PersonalDataMode.REDACT:
-            words, kinds = redact(words, find_personal)
+            example, kinds = _redacted(example, words)
             flags |= note(Check.PERSONAL_DATA, Flag.PERSONAL, kinds, None)
-            example = with_words(example, words) if kinds else example
         elif self.modes.personal_data is not PersonalDataMode.OFF:
             kinds, field = _kinds(words, find_personal, example)
             flags |= note(Check.PERSONAL_DATA, Flag.PERSONAL, kinds, field)
@@ -127,6 +126,13 @@ class RowChecks:
             if isinstance(example, Document):
                 findings.web_rules.update(broken_rules(example.text))
         return example, flags
+
+    def as_prepared(self, example: Example) -> Example:
+        """The example with placeholders where the job asks for them, for rows that are read again
+        to be shown."""
+        if self.modes.personal_data is not PersonalDataMode.REDACT:
+            return example
+        return _redacted(example, words_of(example))[0]
 
     def marks(self, example: Example, group: int, flags: int) -> Marks:
         """What is kept of a unit."""
@@ -146,6 +152,12 @@ class RowChecks:
             relevance=self.relevance.score(both) if self.relevance else -1.0,
             print=print_of(prompt, answer) if self.compares else None,
         )
+
+
+def _redacted(example: Example, words: Sequence[str]) -> tuple[Example, Counter[str]]:
+    """(the example, whose words are `words`, with placeholders; how often each kind is found)."""
+    replaced, kinds = redact(words, find_personal)
+    return (with_words(example, replaced) if kinds else example), kinds
 
 
 def _kinds(

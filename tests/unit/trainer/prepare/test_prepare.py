@@ -33,6 +33,22 @@ def test_rows_become_tokens_and_held_out_rows(world: World) -> None:
     assert sorted(rows.tolist()) == list(range(1, 41))
 
 
+def test_samples_are_redacted_as_the_tokens_are(world: World) -> None:
+    rows = [
+        {"instruction": f"Who is person {n}, {n}@acme.co.uk?", "response": "Call +44 20 7946 4011."}
+        for n in range(40)
+    ]
+    data = {
+        "train": [{"uri": world.rows("people.jsonl", rows)}],
+        "checks": {"personalData": "Redact", "leakage": "Off"},
+    }
+
+    samples = prepared(world.prepare(data=data)).metadata.samples
+
+    assert str(samples[0].prompt_messages[-1]["content"]).endswith(", [EMAIL_1]?")
+    assert {sample.answer_reference for sample in samples} == {"Call [PHONE_1]."}
+
+
 def test_held_out_rows_stand_as_samples(world: World) -> None:
     data = prepared(world.prepare())
 
