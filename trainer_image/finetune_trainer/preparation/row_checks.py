@@ -221,7 +221,13 @@ def _judgement(example: Example, group: int) -> tuple[int, int]:
         case Document():
             return group, 0
         case _:
-            return group, _hash(0, normalised(prompt_and_answer(example)[1]))
+            return group, _hash(0, _said(prompt_and_answer(example)[1]))
+
+
+def _said(answer: str) -> str:
+    """The words of an answer: one full stop more is no other answer."""
+    normal = normalised(answer)
+    return " ".join(words_in(normal)) or normal
 
 
 def _hash(group: int, *texts: str) -> int:
