@@ -56,8 +56,8 @@ def test_the_kind_of_a_file(tmp_path: Path, content: bytes, name: str, kind: Fil
         (b"", "_SUCCESS", "is empty"),
         (b"some text", "LICENSE", "unknown kind: rows are read from"),
         (b"a: 1", "a.yaml", "YAML"),
-        (gzip.compress(b"x"), "a.tar.gz", "archive"),
-        (gzip.compress(b"x"), "a.gz", "name it as in data.jsonl.gz"),
+        (gzip.compress(b"x", mtime=0), "a.tar.gz", "archive"),
+        (gzip.compress(b"x", mtime=0), "a.gz", "name it as in data.jsonl.gz"),
         (b"BZh91AY&SY", "a.jsonl.bz2", "use gzip or Zstandard"),
     ],
 )
