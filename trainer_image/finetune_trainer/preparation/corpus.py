@@ -48,11 +48,6 @@ class _ReadSource:
     files: list[_ReadFile] = field(default_factory=list)
     rows: int = 0
 
-    @property
-    def shapes(self) -> set[str]:
-        """Names of the shapes that rows of it had so far."""
-        return {file.shape.name for file in self.files if file.shape}
-
     def info(self) -> SourceInfo:
         """For people and for the trainer."""
         files = [
@@ -146,6 +141,7 @@ class CorpusReader:
                 for chunk in chunks:
                     read.files[-1].lines = chunk.last
                     yield RowTask(index, file.uri, before, shape, chunk)
+                before += read.files[-1].lines
 
     def _begin(
         self, local: LocalSource, file: LocalFile, reader: SourceReader

@@ -81,11 +81,12 @@ class CrossChecks:
         drop |= self._apply(modes.duplicates, self._duplicates(read))
         return drop
 
-    def leaking(self, train: ReadUnits, evaluation: ReadUnits, skip: Bool) -> Bool:
+    def leaking(self, train: ReadUnits, evaluation: ReadUnits, skip: Bool, left_out: Bool) -> Bool:
         """[U] True for training units that hold evaluation units, and that the job leaves out.
 
         Args:
             skip: [U] units that are left out already.
+            left_out: [E] evaluation units that are.
         """
         leaking = np.zeros(train.units.units, np.bool_)
         if self._modes.leakage is CheckMode.OFF:
@@ -93,6 +94,7 @@ class CrossChecks:
         assert train.marks.words is not None
         assert evaluation.marks.words is not None
         overlaps = find_overlap(train.marks.words, evaluation.marks.words, skip)
+        overlaps = overlaps[~left_out[overlaps["evaluation"]]]
         shared = overlaps["kind"] == Kind.SHARED
         errors = overlaps[~shared]
         leaking[errors["train"]] = True

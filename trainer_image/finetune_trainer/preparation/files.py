@@ -72,7 +72,7 @@ class SourceReader:
     def _converted(
         self, file: LocalFile, name: str, kind: FileKind, compression: Compression | None
     ) -> Iterator[AnyChunk]:
-        target = self.folder / file.sha256
+        target = self.folder / f"{file.sha256}.{kind}"
         if not target.exists():
             try:
                 self.converter.convert(file.path, name, kind, compression, target)

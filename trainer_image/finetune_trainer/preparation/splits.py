@@ -84,7 +84,7 @@ def read_splits(
             with reader.read(sources.evaluation) as given:
                 left_out = checks.dropped(given, evaluation=True)
                 evaluation.extend(given.units, ~left_out)
-                dropped |= checks.leaking(read, given, dropped)
+                dropped |= checks.leaking(read, given, dropped, left_out)
             train.extend(read.units, ~dropped)
         else:
             compared = folder / "held-out"
