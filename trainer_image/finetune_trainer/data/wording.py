@@ -73,7 +73,9 @@ def _after(prompt: list[Message], answers: Iterable[Conversation]) -> list[str]:
 
 
 def _text(turns: list[Message]) -> str:
-    return "\n".join(str(turn["content"]) for turn in turns if turn["content"])
+    """Without system turns, which rows share and which say nothing of what is asked."""
+    spoken = (turn for turn in turns if turn["role"] != "system" and turn["content"])
+    return "\n".join(str(turn["content"]) for turn in spoken)
 
 
 def _mapped(example: Example, change: Callable[[str], str]) -> Example:
