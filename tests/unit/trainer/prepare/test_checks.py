@@ -201,12 +201,11 @@ def test_a_training_row_that_holds_an_evaluation_row_ends_the_job(
 
 def test_a_system_turn_that_rows_share_gives_no_evaluation_row_away(world: World) -> None:
     system = "You are the assistant of a workshop. Answer in one sentence, and name the part. " * 3
-    talks = [
-        {"messages": [{"role": "user", "content": each["prompt"]}], "system": system}
-        for each in unlike(30)
-    ]
-    for talk, each in zip(talks, unlike(30), strict=True):
-        talk["messages"].append({"role": "assistant", "content": each["completion"]})
+    talks = []
+    for each in unlike(30):
+        asked = {"role": "user", "content": each["prompt"]}
+        answered = {"role": "assistant", "content": each["completion"]}
+        talks.append({"messages": [asked, answered], "system": system})
     train, dev = world.rows("rows.jsonl", talks[:26]), world.rows("dev.jsonl", talks[26:])
 
     message = world.prepare(data={"train": [{"uri": train}], "evaluation": [{"uri": dev}]})
