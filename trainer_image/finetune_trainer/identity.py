@@ -63,7 +63,7 @@ def _reported_part(spec: FineTuneJobSpec, sources: LocalSources) -> dict[str, An
     licenses = [source.license for source in (*spec.data.train, *replay)]
     return {
         "licenses": [spec.model.license, *licenses],
-        "domain": [local.sha256 for local in sources.domain],
+        "domain": [local.digest for local in sources.domain],
     }
 
 
@@ -80,7 +80,7 @@ def recipe_digest(
         adapter: that of `spec`, settled for the start model.
         reward: the reward model of `spec`, if it has one.
     """
-    digests = {local.source.uri: local.sha256 for local in sources}
+    digests = {local.source.uri: local.digest for local in sources}
     digests[spec.model.uri] = model.digest
     if reward is not None and spec.reward_model is not None:
         digests[spec.reward_model.uri] = reward.digest
@@ -91,7 +91,7 @@ def recipe_digest(
 def _read_as(local: LocalSource) -> dict[str, Any]:
     source = local.source
     return {
-        "sha256": local.sha256,
+        "content": local.digest,
         "format": source.format.value,
         "fields": source.fields,
         "template": source.template,

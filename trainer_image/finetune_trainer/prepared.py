@@ -210,6 +210,8 @@ class PreparedMetadata(ApiModel):
     """Longest row that was kept, in tokens, at most."""
     counts: DataStatus
     """Units kept, rows dropped, tokens of all training units, first errors."""
+    most_rows: int = 1
+    """Rows of the training unit that has most; of a ranking, its answers."""
     evaluation_tokens: int
     """Tokens of the held-out rows."""
     sources: list[SourceInfo]

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from finetune_trainer.data.conversation import Conversation, Message
 from finetune_trainer.data.faults import Fault, InvalidRow, kind_of
 from finetune_trainer.data.messages import with_system
@@ -12,6 +14,7 @@ from finetune_trainer.data.preference import answer_turns, check_answer, prompt_
 from finetune_trainer.data.tools import tool_schemas
 
 MOST_RESPONSES = 32
+LARGEST_SCORE = 1e38
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class RankingColumns:
         if isinstance(score, bool) or not isinstance(score, int | float):
             where = f"{self.scores}[{number}]"
             raise InvalidRow(Fault.TYPE, f"must be a number, is {kind_of(score)}", where)
-        if not math.isfinite(score):
-            raise InvalidRow(Fault.TYPE, "is no finite number", f"{self.scores}[{number}]")
-        return float(score)
+        # Compared as they are stored, so that no pair is made of scores that are then equal.
+        with np.errstate(over="ignore"):
+            stored = float(np.float32(float(score))) if abs(score) <= LARGEST_SCORE else math.inf
+        if not math.isfinite(stored):
+            raise InvalidRow(
+                Fault.TYPE, "is no finite number, or too large", f"{self.scores}[{number}]"
+            )
+        return stored

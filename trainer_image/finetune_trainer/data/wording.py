@@ -1,5 +1,6 @@
 """All words of an example, to be looked at or replaced, and its prompt and answer as text."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -56,8 +57,7 @@ def answers_of(example: Example) -> list[str]:
     """Each answer by itself: both sides of a pair, each turn of the assistant."""
     match example:
         case Conversation():
-            turns = example.assistant_turns()
-            return [str(example.messages[turn]["content"]) for turn in turns]
+            return [_said(example.messages[turn]) for turn in example.assistant_turns()]
         case Feedback(conversation, _):
             return answers_of(conversation)
         case Preference(prompt, chosen, rejected):
@@ -74,8 +74,14 @@ def _after(prompt: list[Message], answers: Iterable[Conversation]) -> list[str]:
 
 def _text(turns: list[Message]) -> str:
     """Without system turns, which rows share and which say nothing of what is asked."""
-    spoken = (turn for turn in turns if turn["role"] != "system" and turn["content"])
-    return "\n".join(str(turn["content"]) for turn in spoken)
+    return "\n".join(filter(None, (_said(turn) for turn in turns if turn["role"] != "system")))
+
+
+def _said(turn: Message) -> str:
+    """The text of a turn and the functions that it calls."""
+    calls = (call["function"] for call in turn.get("tool_calls", ()))
+    shown = (json.dumps(call, ensure_ascii=False, sort_keys=True) for call in calls)
+    return "\n".join(filter(None, [str(turn["content"]), *shown]))
 
 
 def _mapped(example: Example, change: Callable[[str], str]) -> Example:
@@ -88,16 +94,25 @@ def _mapped(example: Example, change: Callable[[str], str]) -> Example:
         case Feedback(conversation, desirable):
             return Feedback(_conversation(conversation, change), desirable)
         case Preference(prompt, chosen, rejected):
-            return Preference(
-                _value(prompt, change),
-                _conversation(chosen, change),
-                _conversation(rejected, change),
-            )
+            turns, (first, second) = _alike(prompt, [chosen, rejected], change)
+            return Preference(turns, first, second)
         case Ranking(prompt, answers, scores):
-            turns = _value(prompt, change)
-            return Ranking(turns, [_conversation(each, change) for each in answers], scores)
+            turns, others = _alike(prompt, answers, change)
+            return Ranking(turns, others, scores)
         case Conversation():
             return _conversation(example, change)
+
+
+def _alike(
+    prompt: list[Message], answers: list[Conversation], change: Callable[[str], str]
+) -> tuple[list[Message], list[Conversation]]:
+    """A prompt and the conversations that begin with it; prompt and tools are read once."""
+    turns, tools = _value(prompt, change), _value(answers[0].tools, change)
+    rest = [_value(answer.messages[len(prompt) :], change) for answer in answers]
+    return turns, [
+        replace(answer, messages=[*turns, *said], tools=tools)
+        for answer, said in zip(answers, rest, strict=True)
+    ]
 
 
 def _conversation(conversation: Conversation, change: Callable[[str], str]) -> Conversation:
@@ -108,12 +123,27 @@ def _conversation(conversation: Conversation, change: Callable[[str], str]) -> C
     )
 
 
-def _value(value: Any, change: Callable[[str], str]) -> Any:
-    """`value` with all texts in it changed, but for names."""
+def _value(value: Any, change: Callable[[str], str], kept: frozenset[str] = _KEPT) -> Any:
+    """`value` with all texts in it changed, but for names that turns and schemas have."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
-        return [_value(item, change) for item in value]
+        return [_value(item, change, kept) for item in value]
     if isinstance(value, dict):
-        return {key: item if key in _KEPT else _value(item, change) for key, item in value.items()}
+        return {key: _entry(key, item, change, kept) for key, item in value.items()}
     return value
+
+
+def _entry(key: str, item: Any, change: Callable[[str], str], kept: frozenset[str]) -> Any:
+    if key in kept:
+        return item
+    return _argument(item, change) if key == "arguments" else _value(item, change, kept)
+
+
+def _argument(value: Any, change: Callable[[str], str]) -> Any:
+    """The same of what a function is called with: no name in it is one of ours."""
+    if isinstance(value, dict):
+        return {change(key): _argument(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_argument(item, change) for item in value]
+    return _value(value, change)

@@ -113,6 +113,8 @@ class Findings:
     """ADDRESS:ROW of the first of them."""
     dropped_units: int = 0
     """Training units that checks left out."""
+    checked_out: int = 0
+    """Rows that these came from."""
     held_out_alike: bool = False
     """Units held out by us have much in common with training units."""
     shared_passages: int = 0
@@ -142,8 +144,8 @@ class Findings:
 
     @property
     def dropped(self) -> int:
-        """Rows that are left out, and units that checks leave out."""
-        return self.invalid + self.too_long + self.dropped_units
+        """Rows of which at least a part is left out."""
+        return self.invalid + self.too_long + self.checked_out
 
     def merge(self, other: "Findings") -> None:
         """Add what was found in rows that follow."""

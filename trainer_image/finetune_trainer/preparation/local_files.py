@@ -41,6 +41,15 @@ class LocalSource:
         folder = folder_of(self.source.uri)
         return canonical_digest({f.uri.removeprefix(folder): f.sha256 for f in self.files})
 
+    @property
+    def digest(self) -> str:
+        """Equal where the same is read: of the content, and of what names decide about it. The end
+        of a name says what kind of text a file is, and a template may show the whole of it."""
+        names = [file.uri.rpartition("/")[2] for file in self.files]
+        if self.source.template is None:
+            names = [name.partition(".")[2].lower() for name in names]
+        return canonical_digest({"content": self.sha256, "names": names})
+
 
 @dataclass(frozen=True)
 class LocalSources:

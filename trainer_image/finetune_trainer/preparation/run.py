@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from finetune_api.errors import UserError
 from finetune_api.exits import Outcome
 from finetune_api.layout import JobLayout
@@ -21,6 +22,7 @@ from finetune_api.spec import (
     Adapter,
     DataChecks,
     FineTuneJobSpec,
+    Method,
     RowSource,
     StopAfter,
     TrainingEngine,
@@ -114,6 +116,7 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
         else:
             metadata = _make(run, layout, inputs, Path(folder), store, say)
     _check_evaluations_have_rows(run.spec, metadata.counts)
+    _check_engine(run.spec, metadata)
     counts = _counts_of(run.spec, metadata)
     return PrepareMessage(
         outcome=Outcome.DONE,
@@ -240,6 +243,7 @@ def _make(
             first_errors=first_errors(reader.findings, None),
             findings=told(modes, reader.findings) or None,
         ),
+        most_rows=int(np.diff(train.unit_offsets).max()),
         evaluation_tokens=len(evaluation.tokens),
         sources=sources,
         samples=sample_rows(evaluation, reader, rendering),
@@ -262,7 +266,6 @@ def _check_rows(spec: FineTuneJobSpec, reader: CorpusReader, splits: Splits) -> 
         raise UserError(
             Reason.INVALID_DATA, "no training row is left", where=spec.data.train[0].uri
         )
-    splits.check_pairs(spec)
 
 
 def _refused_counts(
@@ -270,7 +273,7 @@ def _refused_counts(
 ) -> DataStatus:
     findings = reader.findings
     return DataStatus(
-        rows=findings.rows - findings.dropped,
+        rows=max(0, findings.rows - findings.dropped),
         dropped=findings.dropped,
         report_uri=page_of(layout.data_report()),
         first_errors=first_errors(findings, problem),
@@ -286,6 +289,18 @@ def _check_evaluations_have_rows(spec: FineTuneJobSpec, counts: DataStatus) -> N
             "name evaluation rows (data.evaluation), raise data.evaluationFraction, "
             "or remove training.evalEverySteps",
             where="spec.training.evalEverySteps",
+        )
+
+
+def _check_engine(spec: FineTuneJobSpec, metadata: PreparedMetadata) -> None:
+    """Raise UserError for rankings where pairs alone are trained on."""
+    trl = spec.training.engine is TrainingEngine.TRL
+    if spec.method is Method.REWARD and trl and metadata.most_rows > 2:
+        raise UserError(
+            Reason.INVALID_DATA,
+            "training.engine TRL takes pairs, and some rows rank more than two answers: write "
+            "Native",
+            where="spec.training.engine",
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from finetune_api.errors import UserError
 from finetune_api.reasons import Reason
-from finetune_api.spec import FineTuneJobSpec, Method, TrainingEngine
+from finetune_api.spec import FineTuneJobSpec, Method
 from finetune_api.units import Unit
 
 from finetune_trainer.array_files import Array, ArrayFile
@@ -33,19 +33,6 @@ class Splits:
     """The arrays of both, on disk where they are big."""
     answers: tuple[AnswerSpool, AnswerSpool] | None = None
     """The right answers to the prompts of both; None where no row has one."""
-
-    def check_pairs(self, spec: FineTuneJobSpec) -> None:
-        """Raise UserError InvalidData for rankings where pairs alone are trained on."""
-        if spec.method is not Method.REWARD or spec.training.engine is not TrainingEngine.TRL:
-            return
-        longer = np.flatnonzero(np.diff(self.train.unit_offsets) > 2)
-        if len(longer):
-            raise UserError(
-                Reason.INVALID_DATA,
-                f"training.engine TRL takes pairs, and {len(longer)} rows rank more than two "
-                "answers: write Native",
-                where="spec.training.engine",
-            )
 
     def partners(self, spec: FineTuneJobSpec) -> tuple[PreparedSplit, PreparedSplit] | None:
         """KTO's partner rows of both; None for other methods. Raises UserError InvalidData."""
@@ -92,6 +79,7 @@ def read_splits(
             train.extend(read.units, ~(dropped | held_out))
             evaluation.extend(read.units, held_out)
         reader.findings.dropped_units = int(dropped.sum())
+        reader.findings.checked_out = read.rows(np.flatnonzero(dropped))
     if unit is Unit.BLOCK:
         return _cut(train, evaluation, spec.training.sequence_length)
     answers = (train.answers, evaluation.answers)
