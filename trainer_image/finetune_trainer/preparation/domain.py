@@ -51,17 +51,20 @@ def _texts(
     left = MOST_TEXTS
     for local in sources:
         for file in local.files:
-            for text in _texts_of(file, local.source, method, reader, needs=needs):
-                yield text
-                left -= 1
-                if not left:
-                    return
+            # What is wrong with a file of evaluation rows is told where it is read whole.
+            with suppress(UserError):
+                for text in _texts_of(file, local.source, method, reader, needs=needs):
+                    yield text
+                    left -= 1
+                    if not left:
+                        return
 
 
 def _texts_of(
     file: LocalFile, source: RowSource, method: Method, reader: SourceReader, *, needs: bool
 ) -> Iterator[str]:
     shape: Shape | None = None
+    source = source.model_copy(update={"uri": file.uri})
     for chunk in reader.chunks(file):
         if isinstance(chunk, DocumentChunk):
             rows = [chunk.row(reader.converter)]

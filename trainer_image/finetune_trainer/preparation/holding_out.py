@@ -1,6 +1,5 @@
 """Which units are held out, so that none of them stands among the training units."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -70,66 +69,63 @@ class _Apart:
         self._keep = keep
         self._target = target
         self._folder = folder
-        names, counts = np.unique(groups[keep], return_counts=True)
-        self._sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        self._fixed = set(groups[keep & ~candidates].tolist())
-        """Groups that cannot be held out."""
-        self._alike = _Clusters()
+        self._candidates = candidates
+        self._alike = _Clusters(groups)
 
     def settle(self, held_out: Bool) -> Bool:
         """[U] the held-out units that no training unit gives away."""
         held = held_out & self._keep
         for number in range(ROUNDS):
-            pairs = self._pairs(held, number)
-            if not pairs:
+            trained, given_away = self._pairs(held, number)
+            if not len(given_away):
                 return held
-            for one, other in pairs:
-                self._alike.join(one, other)
-            held = self._units(self._chosen(self._groups[held]))
-        given_away = [held_group for _, held_group in self._pairs(held, ROUNDS)]
+            self._alike.join(trained, given_away)
+            held = self._apart(held)
+        _, given_away = self._pairs(held, ROUNDS)
         return held & ~np.isin(self._groups, given_away)
 
-    def _pairs(self, held: Bool, number: int) -> set[tuple[int, int]]:
-        """(group of a training unit, group of a held-out unit that it gives away)."""
+    def _pairs(self, held: Bool, number: int) -> tuple[Int64, Int64]:
+        """([P] groups of training units, [P] of held-out units that they give away)."""
         chosen = np.flatnonzero(held)
         with self._words.subset(chosen, self._folder / str(number)) as evaluation:
             found = find_overlap(self._words, evaluation, held | ~self._keep)
         errors = found[found["kind"] != Kind.SHARED]
-        trained = self._groups[errors["train"]].tolist()
-        return set(zip(trained, self._groups[chosen[errors["evaluation"]]].tolist(), strict=True))
+        return self._groups[errors["train"]], self._groups[chosen[errors["evaluation"]]]
 
-    def _chosen(self, held: Int64) -> list[int]:
-        """The groups of clusters that stay held out, the smallest first, up to the target."""
+    def _apart(self, held: Bool) -> Bool:
+        """[U] the units of clusters that stay held out, the smallest first, up to the target."""
+        clusters = self._alike.of(self._groups)
+        sizes = np.bincount(clusters[self._keep], minlength=int(clusters.max()) + 1)
+        fixed = clusters[self._keep & ~self._candidates]
+        held_clusters = np.setdiff1d(clusters[held], fixed)
+        smallest = held_clusters[np.argsort(sizes[held_clusters], kind="stable")]
         largest = max(2.0, LARGEST_SHARE * self._target)
-        clusters = [self._alike.members(group) for group in dict.fromkeys(held.tolist())]
-        sizes = {
-            members: sum(self._sizes[group] for group in members)
-            for members in dict.fromkeys(clusters)
-            if not self._fixed.intersection(members)
-        }
-        taken, total = list[int](), 0
-        for members, size in sorted(sizes.items(), key=lambda item: item[1]):
-            if size <= largest and total + size <= self._target:
-                taken += members
-                total += size
-        return taken
-
-    def _units(self, groups: Iterable[int]) -> Bool:
-        return self._keep & np.isin(self._groups, np.fromiter(groups, np.int64))
+        fits = (sizes[smallest] <= largest) & (np.cumsum(sizes[smallest]) <= self._target)
+        return self._keep & np.isin(clusters, smallest[fits])
 
 
 class _Clusters:
-    """Groups that belong together."""
+    """Groups that belong together: connected components, each known by its lowest member."""
 
-    def __init__(self) -> None:
-        self._members: dict[int, tuple[int, ...]] = {}
+    def __init__(self, groups: Int64) -> None:
+        self._names = np.unique(groups)
+        self._lowest = np.arange(len(self._names))
 
-    def join(self, one: int, other: int) -> None:
-        """Put the clusters of two groups together."""
-        joined = tuple(dict.fromkeys([*self.members(one), *self.members(other)]))
-        for group in joined:
-            self._members[group] = joined
+    def join(self, some: Int64, others: Int64) -> None:
+        """Put the clusters of the groups `some` [P] and `others` [P] together, pair by pair."""
+        ends = [np.searchsorted(self._names, groups) for groups in (some, others)]
+        lowest = self._lowest
+        while True:
+            one, other = (lowest[end] for end in ends)
+            if np.array_equal(one, other):
+                break
+            least = np.minimum(one, other)
+            np.minimum.at(lowest, one, least)
+            np.minimum.at(lowest, other, least)
+            while not np.array_equal(lowest, lowest[lowest]):
+                lowest = lowest[lowest]
+        self._lowest = lowest
 
-    def members(self, group: int) -> tuple[int, ...]:
-        """The groups that belong with `group`, itself included."""
-        return self._members.get(group, (group,))
+    def of(self, groups: Int64) -> Int64:
+        """[N] the cluster of each of `groups`."""
+        return self._lowest[np.searchsorted(self._names, groups)]

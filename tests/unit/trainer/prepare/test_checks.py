@@ -299,6 +299,44 @@ def test_nearly_equal_sides_of_a_pair_are_told(world: World) -> None:
     assert (quality["kinds"], quality["first"][0]["row"]) == ({"SidesNearlySame": 1}, 5)
 
 
+@pytest.mark.parametrize("method", ["DPO", "KTO", "Reward"])
+def test_rows_of_many_units_that_are_all_dropped_are_counted_as_rows(
+    world: World, method: str
+) -> None:
+    rankings = [
+        {
+            "prompt": f"{each['prompt']} Ask {ADDRESS}.",
+            "responses": [f"{each['completion']} {word}" for word in ("Yes.", "No.", "Perhaps.")],
+            "scores": [3, 2, 1],
+        }
+        for each in rows(10)
+    ]
+    if method == "KTO":
+        rankings = [
+            {"prompt": each["prompt"], "chosen": "This.", "rejected": "That."} for each in rankings
+        ]
+    uri = world.rows("rows.jsonl", rankings)
+
+    checks = {"personalData": "DropRows", "duplicates": "Off"}
+    data = {"train": [{"uri": uri}], "checks": checks}
+
+    with pytest.raises(RefusedDataError, match="no training row is left") as caught:
+        world.prepare(method=method, data=data)
+
+    assert (caught.value.data.rows, caught.value.data.dropped) == (0, 10)
+
+
+def test_evaluation_rows_of_another_format_are_refused_with_a_report(world: World) -> None:
+    evaluation = [{"uri": world.rows("dev.jsonl", [{"foo": "bar"}])}]
+    data = {"train": [{"uri": world.rows("rows.jsonl", rows())}], "evaluation": evaluation}
+
+    with pytest.raises(RefusedDataError, match="the rows' shape is unknown") as caught:
+        world.prepare(data=data)
+
+    assert caught.value.where == evaluation[0]["uri"]
+    assert report(caught.value)["problem"]
+
+
 def test_relevance_is_measured_against_the_domain(world: World) -> None:
     domain = world.root / "manual.md"
     domain.write_text("# Pump\n\n" + "\n\n".join(str(each["completion"]) for each in rows(40)))

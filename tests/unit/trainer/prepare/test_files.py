@@ -147,6 +147,20 @@ def test_a_folder_of_documents_is_a_corpus(world: World, manuals: Path) -> None:
     }
 
 
+def test_what_the_name_alone_decides_makes_the_data_anew(world: World) -> None:
+    page = world.root / "page.txt"
+    page.write_text(f"<html><body><p>{'It turns to the left and stops. ' * 20}</p></body></html>")
+    as_text = documents(world, page.as_uri())
+    page = page.rename(world.root / "page.html")
+
+    as_page = documents(world, page.as_uri())
+
+    assert as_text.prepared is not None
+    assert as_page.prepared is not None
+    assert as_text.prepared.data_hash != as_page.prepared.data_hash
+    assert as_text.prepared.recipe_hash != as_page.prepared.recipe_hash
+
+
 def test_a_template_puts_title_and_source_into_documents(world: World, manuals: Path) -> None:
     uri = f"{manuals.as_uri()}/*.[hm]*"
 
