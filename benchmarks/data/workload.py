@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -48,11 +49,11 @@ class Workload:
         lexicon = [
             "".join(random.choices(letters, weights, k=random.randint(2, 9))) for _ in range(20000)
         ]
-        frequency = [1 / (rank + 1) for rank in range(len(lexicon))]
+        frequency = list(accumulate(1 / (rank + 1) for rank in range(len(lexicon))))
         (folder / "model").mkdir(parents=True)
         with (folder / "rows.jsonl").open("w") as file:
             for _ in range(rows):
-                words = random.choices(lexicon, frequency, k=WORDS)
+                words = random.choices(lexicon, cum_weights=frequency, k=WORDS)
                 file.write(json.dumps({"text": f"{' '.join(words).capitalize()}."}) + "\n")
         _save_model(folder, lexicon, frequency, random)
         return cls(folder, rows)
@@ -80,7 +81,7 @@ def _save_model(folder: Path, lexicon: list[str], frequency: list[float], random
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    texts = (" ".join(random.choices(lexicon, frequency, k=WORDS)) for _ in range(5000))
+    texts = (" ".join(random.choices(lexicon, cum_weights=frequency, k=WORDS)) for _ in range(5000))
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=["</s>"],
