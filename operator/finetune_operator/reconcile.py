@@ -117,7 +117,7 @@ class Reconciler:
                 self._store.remove(JOBS, known)
 
     async def _write_status(self, document: Document, seen: Seen, decision: Decision) -> Document:
-        patch = merge_patch(seen.status.to_wire(), decision.status.to_wire())
+        patch = merge_patch(_written(document, seen), decision.status.to_wire())
         if not patch:
             return document
         metadata = document["metadata"]
@@ -177,6 +177,12 @@ class Reconciler:
                 changes=",".join(what),
             ),
         )
+
+
+def _written(document: Document, seen: Seen) -> Document:
+    """The status without what stands in no object yet, which readers would miss."""
+    there = document.get("status") or {}
+    return {name: value for name, value in seen.status.to_wire().items() if name in there}
 
 
 def _point(decision: Decision) -> str:
