@@ -146,7 +146,7 @@ async def test_a_child_that_waits_is_not_written_while_its_parent_works(cluster:
 
     async def settled() -> bool:
         message = (await cluster.says("Accepted", "WaitingForParent", "dpo"))["message"]
-        return message == "FineTuneJob sft is Running"
+        return bool(message == "FineTuneJob sft is Running")
 
     await eventually(settled, "the child says that its parent runs")
     version = (await cluster.job("dpo"))["metadata"]["resourceVersion"]
