@@ -19,6 +19,7 @@ from finetune_api.job import (
     SINGULAR,
     VERSION,
 )
+from finetune_api.lineage import OWN_NAME_SENTENCE, WIRE_BLOCKS
 from finetune_api.schema import Schema, object_schema, validations
 from finetune_api.spec import MUTABLE_FIELDS, FineTuneJobSpec
 from finetune_api.status import FineTuneJobStatus
@@ -45,6 +46,7 @@ _COLUMNS = (
         "What it does or waits for, or why it ended",
         _WIDE,
     ),
+    ("Parent", "string", ".spec.model.fromJob.name", "Job whose result it starts from", _WIDE),
     ("Result", "string", ".status.output.uri", None, _WIDE),
 )
 
@@ -53,6 +55,15 @@ _NAME_RULE = {
     f" && self.metadata.name.matches('{NAME_PATTERN}')",
     "message": NAME_SENTENCE,
 }
+
+_PARENT_RULES = [
+    {
+        "rule": f"!has(self.spec.{block}) || !has(self.spec.{block}.fromJob)"
+        f" || self.spec.{block}.fromJob.name != self.metadata.name",
+        "message": f"spec.{block}.fromJob.name {OWN_NAME_SENTENCE}",
+    }
+    for block in WIRE_BLOCKS.values()
+]
 
 
 def immutability_rules() -> list[Rule]:
@@ -128,7 +139,7 @@ def _root_schema() -> Schema:
             "spec": spec,
             "status": status,
         },
-        "x-kubernetes-validations": [_NAME_RULE],
+        "x-kubernetes-validations": [_NAME_RULE, *_PARENT_RULES],
     }
 
 

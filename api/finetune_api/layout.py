@@ -1,7 +1,8 @@
 """Where things lie under `output.uri`.
 
 OUTPUT/NAMESPACE/NAME/manifest.json            the pointer, written last
-OUTPUT/NAMESPACE/NAME/runs/UID8/ATTEMPT-ID/    one set of pods: checkpoints, stages, results
+OUTPUT/NAMESPACE/NAME/runs/UID8/ATTEMPT-ID/    one set of pods: checkpoints, stages, results, and
+                                               what the pointer said when it moved here
 OUTPUT/prepared/HASH/                          tokens, shared between jobs
 OUTPUT/prepared-reference/KEY/                 log-probabilities under a reference model, shared
 """

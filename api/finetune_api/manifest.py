@@ -25,7 +25,7 @@ class Parent(ApiModel):
     """A published job that a result was made from."""
 
     uri: str
-    """Folder of the job."""
+    """Folder of the job, or of the run that it published."""
     job_uid: str
     """UID of the FineTuneJob that published it."""
     manifest_sha256: Digest

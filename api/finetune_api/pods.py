@@ -3,6 +3,7 @@
 from typing import Any
 
 from finetune_api.job import LABEL_JOB, LABEL_JOB_UID
+from finetune_api.lineage import job_references
 from finetune_api.runfile import (
     RUN_FILE_PATH,
     TERMINATION_LOG_PATH,
@@ -105,8 +106,8 @@ def trainer_container(
 
 
 def hub_variables(spec: FineTuneJobSpec) -> dict[str, str]:
-    """What a process must know of the Hugging Face Hub before it imports anything: that it is out
-    of reach unless the job's model lies there, and that nothing is told to it."""
+    """What a process must know of the Hugging Face Hub before it imports anything: that libraries
+    keep off it unless the job's model lies there, and that nothing is told to it."""
     return {
         "HF_HUB_OFFLINE": "0" if spec.model.on_hub() else "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -126,7 +127,8 @@ def _environment(spec: FineTuneJobSpec) -> list[Document]:
     secret = spec.storage.credentials_secret_name
     if secret:
         env += [_from_secret(secret, key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
-        if spec.model.on_hub():
+        # The base of another job's adapter may lie on the hub.
+        if spec.model.on_hub() or job_references(spec):
             env.append(_from_secret(secret, "HF_TOKEN", optional=True))
     return env
 

@@ -11,6 +11,10 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     OPERATOR_OUTDATED = "OperatorOutdated"
     OUTPUT_TAKEN = "OutputTaken"
+    # jobs that this one starts from
+    WAITING_FOR_PARENT = "WaitingForParent"
+    PARENT_FAILED = "ParentFailed"
+    PARENT_CYCLE = "ParentCycle"
     # data and model, found on CPUs
     PREPARING = "Preparing"
     DATA_READY = "DataReady"
@@ -63,6 +67,18 @@ REMEDIES: dict[Reason, str] = {
     Reason.OUTPUT_TAKEN: (
         "Another recipe is published under this namespace and name: choose another name or "
         "output.uri, or set output.onExisting to Replace."
+    ),
+    Reason.WAITING_FOR_PARENT: (
+        "Nothing to do once the FineTuneJob that the message names is there: this job goes on when "
+        "that one is complete."
+    ),
+    Reason.PARENT_FAILED: (
+        "Mend the FineTuneJob that the message names, delete it and apply it again under the same "
+        "name: this job waits for it."
+    ),
+    Reason.PARENT_CYCLE: (
+        "Jobs wait for each other in a circle: let one of them start from model.uri, delete them "
+        "with kubectl delete, and apply them again."
     ),
     Reason.PREPARING: "The data is being checked on CPUs.",
     Reason.DATA_READY: "Nothing to do.",

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from finetune_api.fields import ApiModel
 from finetune_api.spec import FineTuneJobSpec
-from finetune_api.status import PreparedStatus
+from finetune_api.status import ParentStatus, PreparedStatus
 
 RUN_FILE_VERSION = 1
 RUN_FILE_KEY = "run.json"
@@ -52,6 +52,8 @@ class RunFile(ApiModel):
     attempt: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """0 in the run file of the preparation."""
     overrides: Overrides = Field(default_factory=Overrides)
+    parents: Annotated[list[ParentStatus], Field(max_length=2)] = Field(default_factory=list)
+    """Jobs whose results stand in `spec` by their addresses."""
     prepared: PreparedStatus | None = None
     """Where the prepared data lies; absent for `prepare` itself."""
     allow_loopback: bool = False

@@ -208,6 +208,28 @@ class OutputStatus(ApiModel):
     """Base that the adapter belongs to."""
 
 
+class ParentRole(StrEnum):
+    """What another job's result is to this one."""
+
+    MODEL = "Model"
+    REWARD_MODEL = "RewardModel"
+
+
+class ParentStatus(ApiModel):
+    """A job that this one starts from, pinned when it was complete."""
+
+    role: ParentRole
+    """Model (spec.model.fromJob) or RewardModel (spec.rewardModel.fromJob)."""
+    name: Annotated[str, Field(max_length=63)]
+    """Its name."""
+    uid: Annotated[str, Field(max_length=64)]
+    """Its UID; a job of the same name made later changes nothing."""
+    uri: Annotated[str, Field(max_length=1200)]
+    """Folder of the run that it published."""
+    manifest_sha256: Digest
+    """Digest of the manifest.json there."""
+
+
 class PreparedStatus(ApiModel):
     """Where the prepared tokens lie."""
 
@@ -255,6 +277,8 @@ class FineTuneJobStatus(ApiModel):
     """Micro-batch of the next attempt after one ran out of memory."""
     effective: Effective | None = None
     """Settings after defaults."""
+    parents: Annotated[list[ParentStatus], Field(max_length=2)] | None = None
+    """Jobs whose results this one starts from, once all of them are complete."""
     prepared: PreparedStatus | None = None
     """Where the prepared tokens lie."""
     progress: Progress | None = None

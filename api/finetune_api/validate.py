@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from finetune_api.errors import UserError
 from finetune_api.job import API_VERSION, KIND, NAME_SENTENCE, FineTuneJob, name_is_valid
+from finetune_api.lineage import OWN_NAME_SENTENCE, WIRE_BLOCKS, job_references
 from finetune_api.reasons import Reason
 from finetune_api.spec import RewardFunctionType
 
@@ -68,6 +69,11 @@ def examine(document: object, target: Target) -> tuple[FineTuneJob | None, list[
     problems = list(_pattern_problems(job))
     if not name_is_valid(job.metadata.name):
         problems.append(Problem("metadata.name", NAME_SENTENCE.removeprefix("metadata.name ")))
+    problems += [
+        Problem(f"spec.{WIRE_BLOCKS[role]}.fromJob.name", OWN_NAME_SENTENCE)
+        for role, name in job_references(job.spec).items()
+        if name == job.metadata.name
+    ]
     if target is Target.CLUSTER:
         problems += cluster_problems(job.spec, "spec")
     return (None if problems else job), problems

@@ -77,10 +77,12 @@ def replace_addresses(
     if not isinstance(spec, dict):
         return
     if model is not None and isinstance(spec.get("model"), dict):
+        spec["model"].pop("fromJob", None)
         spec["model"]["uri"] = as_uri(model)
     if reward_model is not None:
         if not isinstance(spec.get("rewardModel"), dict):
             raise UsageError("--reward-model was given, and the job has no rewardModel")
+        spec["rewardModel"].pop("fromJob", None)
         spec["rewardModel"]["uri"] = as_uri(reward_model)
     _replace_sources(spec, "data.train", "--train", train)
     _replace_sources(spec, "data.evaluation", "--evaluation", evaluation)

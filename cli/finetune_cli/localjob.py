@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_api.children import Owner
+from finetune_api.errors import UserError
 from finetune_api.job import GROUP, FineTuneJob
+from finetune_api.layout import MANIFEST
+from finetune_api.lineage import WIRE_BLOCKS, job_references, with_addresses
 from finetune_api.progress import PROGRESS_FILE, PROGRESS_PORT_VARIABLE
+from finetune_api.reasons import Reason
 from finetune_api.resolve import resolve
 from finetune_api.runfile import (
     TERMINATION_LOG_VARIABLE,
@@ -15,8 +19,10 @@ from finetune_api.runfile import (
     JobIdentity,
     RunFile,
 )
-from finetune_api.status import PreparedStatus
+from finetune_api.status import ParentRole, PreparedStatus
 from finetune_api.validate import unused_locally
+
+from finetune_cli.jobfile import local_path
 
 STATE_FOLDER = ".finetune"
 
@@ -82,7 +88,10 @@ class LocalJob:
 
     @classmethod
     def of(cls, job: FineTuneJob, processes: int | None) -> "LocalJob":
-        """`job` in one pod's worth of processes on this machine."""
+        """`job` in one pod's worth of processes on this machine.
+
+        Raises UserError when it starts from a job whose result is not here.
+        """
         meta = job.metadata.model_copy(update={"uid": local_uid(job)})
         identity = Owner.of(job.model_copy(update={"metadata": meta})).identity
         workers = job.spec.workers.model_copy(
@@ -91,13 +100,30 @@ class LocalJob:
                 "processes_per_node": processes or job.spec.workers.processes_per_node,
             }
         )
-        spec = resolve(job.spec.model_copy(update={"workers": workers}))
+        chained = with_addresses(job.spec, _results_of_parents(job))
+        spec = resolve(chained.model_copy(update={"workers": workers}))
         run = RunFile(job=identity, spec=spec, allow_loopback=True)
         return cls(identity, run, tuple(_unused(job)))
 
     def launch_run(self, prepared: PreparedStatus) -> RunFile:
         """Run file of `launch`."""
         return self.run.model_copy(update={"attempt": 1, "prepared": prepared})
+
+
+def _results_of_parents(job: FineTuneJob) -> dict[ParentRole, str]:
+    """Folders of the jobs that `job` names, which ran here with the same output."""
+    found = {}
+    for role, name in job_references(job.spec).items():
+        uri = f"{job.spec.output.uri.rstrip('/')}/{job.metadata.namespace}/{name}"
+        if not Path(local_path(f"{uri}/{MANIFEST}")).exists():
+            raise UserError(
+                Reason.WAITING_FOR_PARENT,
+                f"job {name} has published nothing at {local_path(uri)}: run it first, with the "
+                "same --output",
+                where=f"spec.{WIRE_BLOCKS[role]}.fromJob",
+            )
+        found[role] = uri
+    return found
 
 
 def local_uid(job: FineTuneJob) -> str:

@@ -35,7 +35,7 @@ def loading_lines(spec: FineTuneJobSpec, path: str) -> list[str]:
             f"tokenizer = AutoTokenizer.from_pretrained({path!r})",
             f"model = {kind}.from_pretrained({path!r})",
         ]
-    base = local_path(_base_uri(Path(path)) or spec.model.uri)
+    base = local_path(_base_uri(Path(path)) or spec.model.address())
     options = ", num_labels=1" if is_reward else ""
     copied = [] if "://" not in base else [f"# base: a copy of {base} on this machine"]
     base = base if not copied else "base"

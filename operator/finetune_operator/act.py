@@ -13,6 +13,7 @@ from finetune_api.children import (
     run_config_map,
 )
 from finetune_api.job import LABEL_JOB_UID
+from finetune_api.lineage import with_parents
 from finetune_api.reasons import Reason
 from finetune_api.resolve import resolve
 from finetune_api.runfile import Overrides, RunFile
@@ -78,12 +79,14 @@ class Target:
 
     def run_file(self, attempt: int) -> RunFile:
         """The run file of an attempt; of the preparation for attempt 0."""
+        parents = self.status.parents or []
         overrides = Overrides(micro_batch_tokens=self.status.micro_batch_tokens)
         return RunFile(
             job=identity_of(self.document),
-            spec=resolve(self.spec),
+            spec=resolve(with_parents(self.spec, parents)),
             attempt=attempt,
             overrides=overrides if attempt else Overrides(),
+            parents=parents,
             prepared=self.status.prepared if attempt else None,
         )
 

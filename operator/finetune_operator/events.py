@@ -23,6 +23,7 @@ _NEED_SOMEBODY = frozenset(
         Reason.POD_REJECTED,
         Reason.BACKEND_UNAVAILABLE,
         Reason.OPERATOR_OUTDATED,
+        Reason.PARENT_FAILED,
     }
 )
 """Reasons to wait for which somebody must do something; each is told when it appears."""

@@ -11,6 +11,7 @@ from finetune_api.validate import Target, examine
 
 from finetune_operator.backends.pytorchjob import PYTORCHJOB
 from finetune_operator.kinds import BATCH_JOBS, PODS, PYTORCHJOBS, Document
+from finetune_operator.parents import cycle_through, parents_of
 from finetune_operator.seen import Obstacle, Pod, PrepareJob, Seen
 from finetune_operator.store import Store
 from finetune_operator.views import view_pod, view_prepare_job
@@ -59,6 +60,8 @@ def observe(store: Store, document: Document, situation: Situation, retry_second
         progress=situation.progress.get(uid),
         obstacle=situation.obstacles.get(uid),
         retry_seconds=retry_seconds,
+        parents=parents_of(store, document),
+        cycle=cycle_through(store, document),
     )
 
 

@@ -12,6 +12,7 @@ from finetune_operator.client import ApiError, Client
 from finetune_operator.crash import CrashPoints
 from finetune_operator.decide.chain import decide
 from finetune_operator.decide.decision import Decision
+from finetune_operator.dependents import references_of
 from finetune_operator.events import event_for, now_utc, post
 from finetune_operator.kinds import CHILDREN, JOBS, PYTORCHJOBS, Document, Key
 from finetune_operator.log import fields
@@ -90,12 +91,9 @@ class Reconciler:
         """
         namespace, name = key
         uid = document["metadata"]["uid"]
-        try:
-            self._store.put(JOBS, await self._client.get(JOBS, namespace, name))
-        except ApiError as error:
-            if not error.not_found:
-                raise
-            self._store.remove(JOBS, document)
+        await self._read_job(namespace, name)
+        for parent in references_of(document).values():
+            await self._read_job(namespace, parent)
         for kind in CHILDREN:
             try:
                 listed, version = await self._client.list_all(
@@ -108,8 +106,18 @@ class Reconciler:
             self._store.replace(kind, namespace, listed, version, job_uid=uid)
         return self._look(key)
 
+    async def _read_job(self, namespace: str, name: str) -> None:
+        known = self._store.get(JOBS, (namespace, name))
+        try:
+            self._store.put(JOBS, await self._client.get(JOBS, namespace, name))
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            if known is not None:
+                self._store.remove(JOBS, known)
+
     async def _write_status(self, document: Document, seen: Seen, decision: Decision) -> Document:
-        patch = merge_patch(seen.status.to_wire(), decision.status.to_wire())
+        patch = merge_patch(_written(document, seen), decision.status.to_wire())
         if not patch:
             return document
         metadata = document["metadata"]
@@ -169,6 +177,12 @@ class Reconciler:
                 changes=",".join(what),
             ),
         )
+
+
+def _written(document: Document, seen: Seen) -> Document:
+    """The status without what stands in no object yet, which readers would miss."""
+    there = document.get("status") or {}
+    return {name: value for name, value in seen.status.to_wire().items() if name in there}
 
 
 def _point(decision: Decision) -> str:

@@ -12,7 +12,7 @@ from finetune_api.progress import Progress
 from finetune_api.reasons import Reason
 from finetune_api.runfile import JobIdentity
 from finetune_api.spec import FineTuneJobSpec
-from finetune_api.status import FineTuneJobStatus
+from finetune_api.status import FineTuneJobStatus, OutputStatus, ParentRole
 
 
 class Finish(StrEnum):
@@ -113,6 +113,31 @@ class PodSet:
 
 
 @dataclass(frozen=True)
+class ParentJob:
+    """A FineTuneJob that a job names, as it is now."""
+
+    uid: str
+    phase: str
+    deleting: bool
+    method: str
+    stop_after: str | None
+    endpoint: str | None
+    """Of the store that it publishes to."""
+    failure: str
+    """Reason and message of its condition Failed, when that is True."""
+    output: OutputStatus | None
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A name in a spec, and the job of that name, if there is one."""
+
+    role: ParentRole
+    name: str
+    job: ParentJob | None
+
+
+@dataclass(frozen=True)
 class PodEnd:
     """How one pod ended, judged."""
 
@@ -154,6 +179,10 @@ class Seen:
     obstacle: Obstacle | None = None
     """Why the last creation of a child was refused."""
     retry_seconds: float = 10.0
+    parents: tuple[Parent, ...] = ()
+    """The jobs that the spec names, until they are pinned in the status."""
+    cycle: tuple[str, ...] = ()
+    """Names of jobs that wait for each other in a circle, this one first and last."""
     newer: bool = False
     """The manifest has fields that only a newer operator knows."""
 

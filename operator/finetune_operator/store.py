@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from finetune_api.job import LABEL_JOB, LABEL_JOB_UID
 
+from finetune_operator.dependents import Dependents
 from finetune_operator.kinds import JOBS, PODS, Document, Key, Kind
 
 _REMEMBERED_DELETIONS = 20_000
@@ -36,6 +37,7 @@ class Store:
         self._children: dict[tuple[Kind, str], dict[str, Document]] = {}
         self._deleted: OrderedDict[str, int] = OrderedDict()
         self._departed: dict[str, dict[str, Document]] = {}
+        self._dependents = Dependents()
         self._on_change = on_change
 
     def get(self, kind: Kind, key: Key) -> Document | None:
@@ -72,6 +74,8 @@ class Store:
                 self._forget(kind, known)
         metadata.pop("managedFields", None)
         self._objects.setdefault(kind, {})[key] = document
+        if kind == JOBS:
+            self._dependents.note(document)
         job_uid = metadata.get("labels", {}).get(LABEL_JOB_UID)
         if kind != JOBS and job_uid:
             self._children.setdefault((kind, job_uid), {})[metadata["uid"]] = document
@@ -134,6 +138,8 @@ class Store:
     def _forget(self, kind: Kind, document: Document) -> None:
         metadata = document["metadata"]
         self._objects[kind].pop((metadata["namespace"], metadata["name"]), None)
+        if kind == JOBS:
+            self._dependents.forget(document)
         index = (kind, metadata.get("labels", {}).get(LABEL_JOB_UID, ""))
         children = self._children.get(index)
         if children is not None:
@@ -152,5 +158,9 @@ class Store:
 
     def _changed(self, kind: Kind, document: Document) -> None:
         key = owner_of(kind, document)
-        if key is not None:
-            self._on_change(key)
+        if key is None:
+            return
+        self._on_change(key)
+        if kind == JOBS:
+            for dependent in self._dependents.of(key):
+                self._on_change(dependent)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.children import PREPARE_CONTAINER, PYTORCH_CONTAINER
-from finetune_api.job import LABEL_INCARNATION, LABEL_JOB_UID
+from finetune_api.job import LABEL_INCARNATION, LABEL_JOB, LABEL_JOB_UID
 from finetune_operator.client import ApiError, Client
 from finetune_operator.kinds import BATCH_JOBS, JOBS, PODS, PYTORCHJOBS, Document, Kind
 
@@ -183,17 +183,17 @@ class Cluster:
             raise AssertionError(f"{error}; status: {await self.status(name)}") from None
         return found
 
-    async def says(self, kind: str, reason: str) -> Document:
+    async def says(self, kind: str, reason: str, name: str = "support") -> Document:
         """The condition once it has `reason`."""
 
         async def there() -> Document | None:
-            conditions = (await self.status()).get("conditions", [])
+            conditions = (await self.status(name)).get("conditions", [])
             return next((c for c in conditions if (c["type"], c["reason"]) == (kind, reason)), None)
 
         try:
             found: Document = await eventually(there, f"condition {kind} with reason {reason}")
         except AssertionError as error:
-            raise AssertionError(f"{error}; status: {await self.status()}") from None
+            raise AssertionError(f"{error}; status: {await self.status(name)}") from None
         return found
 
     async def end_pod(self, name: str, text: str, code: int, reason: str = "Error") -> None:
@@ -225,23 +225,24 @@ class Cluster:
         body = {"status": {**status, "containerStatuses": statuses}}
         await self.change(PODS, name, body, "/status")
 
-    async def master(self, incarnation: int = 1) -> str:
+    async def master(self, incarnation: int = 1, job: str = "support") -> str:
         """Name of rank 0's pod once it is there."""
 
         async def there() -> str | None:
             for pod in await self.all(PODS):
                 labels = pod["metadata"]["labels"]
                 name = str(pod["metadata"]["name"])
-                if labels.get(LABEL_INCARNATION) == str(incarnation) and "master" in name:
+                its = (labels[LABEL_JOB], labels.get(LABEL_INCARNATION))
+                if its == (job, str(incarnation)) and "master" in name:
                     return name
             return None
 
-        found: str = await eventually(there, f"a master pod of incarnation {incarnation}")
+        found: str = await eventually(there, f"a master pod of {job}, incarnation {incarnation}")
         return found
 
-    async def publish(self, incarnation: int = 1) -> None:
+    async def publish(self, incarnation: int = 1, job: str = "support") -> None:
         """Rank 0 publishes."""
-        await self.end_pod(await self.master(incarnation), PUBLISHED_TEXT, 0, "Completed")
+        await self.end_pod(await self.master(incarnation, job), PUBLISHED_TEXT, 0, "Completed")
 
     async def _play(self) -> None:
         while True:

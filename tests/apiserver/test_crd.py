@@ -138,6 +138,13 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
         ({"rewardModel": {"uri": "s3://models/judge"}}, "rewardModel scores what the model writes"),
         ({"grpo": GRPO}, "the block grpo belongs to method GRPO"),
         ({"method": "PPO", "ppo": {"maxNewTokens": 8}}, "name a rewardModel"),
+        ({"model": {}}, "name the model once"),
+        ({"model": {"uri": "s3://models/a", "fromJob": {"name": "sft"}}}, "name the model once"),
+        ({"model": {"fromJob": {"name": "Sft"}}}, "should match"),
+        (
+            {"model": {"fromJob": {"name": "support"}}},
+            "spec.model.fromJob.name is this job's own name",
+        ),
         ({"method": "GRPO"}, "method GRPO needs the block grpo"),
         ({"method": "GRPO", "grpo": {"maxNewTokens": 8}}, "nothing scores the answers"),
         (
@@ -182,6 +189,13 @@ def test_a_wrong_field_is_refused_with_a_sentence(
             "rewardModel": {"uri": "s3://models/judge"},
         },
         {"training": {"lossOn": "LastTurn"}},
+        {"model": {"fromJob": {"name": "sft"}}},
+        {
+            "method": "PPO",
+            "ppo": {"maxNewTokens": 8},
+            "model": {"fromJob": {"name": "sft"}, "id": "org/base"},
+            "rewardModel": {"fromJob": {"name": "judge"}},
+        },
         {"method": "CPT", "data": {"train": [ROWS], "checks": {"maxInvalidRows": 3}}},
         {"stopAfter": "Data", "data": {"train": [ROWS], "groupBy": "customer"}},
         {"data": {"train": [ROWS], "checks": {"language": "DropRows", "languages": ["en", "yue"]}}},

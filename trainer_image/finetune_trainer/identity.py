@@ -81,9 +81,9 @@ def recipe_digest(
         reward: the reward model of `spec`, if it has one.
     """
     digests = {local.source.uri: local.digest for local in sources}
-    digests[spec.model.uri] = model.digest
+    digests[spec.model.address()] = model.digest
     if reward is not None and spec.reward_model is not None:
-        digests[spec.reward_model.uri] = reward.digest
+        digests[spec.reward_model.address()] = reward.digest
     settled = spec.model_copy(update={"adapter": adapter})
     return recipe_hash(settled, digests, TRAINER_VERSION)
 

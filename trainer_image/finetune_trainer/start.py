@@ -7,6 +7,7 @@ model folder    config.json
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,6 +15,7 @@ from finetune_api.errors import UserError
 from finetune_api.layout import MANIFEST
 from finetune_api.manifest import ORIGIN_FILE, Manifest, Origin, Parent
 from finetune_api.reasons import Reason
+from finetune_api.status import ParentRole, ParentStatus
 from pydantic import ValidationError
 
 from finetune_trainer.adapter_config import ADAPTER_CONFIG
@@ -77,6 +79,20 @@ def resolve_start(store: Store, uri: str) -> Start:
                     )
                 adapter_uri = place
                 place, base_digest = _base_of(store, place)
+
+
+def check_pinned(start: Start, parents: Sequence[ParentStatus], role: ParentRole) -> None:
+    """Raise UserError ModelInvalid when `start` is not what the parent in `role` had published when
+    it was pinned."""
+    pin = next((parent for parent in parents if parent.role is role), None)
+    if pin is None:
+        return
+    if not start.parents or start.parents[0].manifest_sha256 != pin.manifest_sha256:
+        raise _invalid(
+            f"is not what job {pin.name} had published when this job chose it; put the run's "
+            "manifest.json back, or delete this job and apply it again",
+            pin.uri,
+        )
 
 
 def _check_hop(place: str, seen: list[str]) -> None:

@@ -46,7 +46,7 @@ from finetune_api.spec.methods import (
     RewardFunction,
     RewardFunctionType,
 )
-from finetune_api.spec.model import ModelSource, RewardModelSource
+from finetune_api.spec.model import JobReference, ModelSource, RewardModelSource
 from finetune_api.spec.output import (
     Addressing,
     Best,
@@ -107,6 +107,7 @@ __all__ = [
     "FineTuneJobSpec",
     "Grpo",
     "GrpoLoss",
+    "JobReference",
     "KlController",
     "Kto",
     "LicenseMode",

@@ -41,6 +41,10 @@ class _HasUri(Protocol):
     uri: str
 
 
+class _MayHaveUri(Protocol):
+    uri: str | None
+
+
 _FILE = "file://"
 _LOCAL_ONLY = "file:// works only in local runs (`finetune run`); on a cluster write "
 
@@ -52,12 +56,12 @@ def _uri_is_s3(model: _HasUri) -> bool:
 URI_IS_S3 = Rule(f"!self.uri.startsWith('{_FILE}')", f"{_LOCAL_ONLY}s3://BUCKET/KEY", _uri_is_s3)
 
 
-def _uri_is_remote(model: _HasUri) -> bool:
-    return not model.uri.startswith(_FILE)
+def _uri_is_remote(model: _MayHaveUri) -> bool:
+    return model.uri is None or not model.uri.startswith(_FILE)
 
 
 URI_IS_REMOTE = Rule(
-    f"!self.uri.startsWith('{_FILE}')",
+    f"!has(self.uri) || !self.uri.startsWith('{_FILE}')",
     f"{_LOCAL_ONLY}s3://BUCKET/KEY or hf://ORG/NAME@REVISION",
     _uri_is_remote,
 )

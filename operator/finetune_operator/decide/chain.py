@@ -8,6 +8,7 @@ from finetune_operator.decide.accept import accepted, leave_newer, refuse_invali
 from finetune_operator.decide.after_end import clean_up, leave_deleted
 from finetune_operator.decide.deadline import end_at_deadline, seconds_left
 from finetune_operator.decide.decision import Decision, Moment
+from finetune_operator.decide.parents import await_parents
 from finetune_operator.decide.suspend import suspend
 from finetune_operator.decide.train import train
 from finetune_operator.seen import Seen
@@ -18,6 +19,7 @@ IN_LIFE = (
     end_at_deadline,
     prepare.take_result,
     suspend,
+    await_parents,
     prepare.prepare,
 )
 

@@ -90,6 +90,7 @@ NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("data", "checks", "language"): {"data": {"checks": {"languages": ["en"]}}},
     ("data", "train", "format"): ONLINE,
     ("data", "evaluation", "format"): ONLINE,
+    ("model", "fromJob"): {"model": {"uri": None}},
     ("cpt",): {"method": "CPT"},
     ("dpo",): {"method": "DPO"},
     ("kto",): {"method": "KTO"},
@@ -108,7 +109,7 @@ NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("training", "earlyStopping"): {"training": {"evalEverySteps": 1}},
     ("checkpoints", "best"): {"training": {"evalEverySteps": 1}, "method": "DPO"},
 }
-"""What else a job must say for a field, or any field below it, to be allowed."""
+"""What else a job must say, or with None leave out, for a field, or any below it, to be allowed."""
 NOT_ALONE = {("data", "evaluation", "weight"), ("stopAfter",)}
 """Fields that have no second value, or one only where it is refused."""
 
@@ -119,8 +120,14 @@ def smallest(path: tuple[str, ...]) -> dict[str, Any]:
     for prefix, needed in NEEDS.items():
         if path[: len(prefix)] == prefix:
             for name, value in needed.items():
-                spec[name] = {**spec.get(name, {}), **value} if isinstance(value, dict) else value
+                spec[name] = _merged(spec.get(name, {}), value)
     return spec
+
+
+def _merged(block: Any, value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: each for name, each in {**block, **value}.items() if each is not None}
 
 
 def with_value(

@@ -132,6 +132,11 @@ def test_only_a_job_with_a_model_on_the_hub_reaches_it_and_gets_its_token() -> N
         assert "HF_TOKEN" not in variables(pod)
 
 
+def test_a_job_that_starts_from_another_may_need_the_hub_for_that_ones_base() -> None:
+    for pod in pods(job(**RICH, model={"fromJob": {"name": "base-cpt"}})):
+        assert variables(pod)["HF_TOKEN"]["valueFrom"]["secretKeyRef"]["optional"] is True
+
+
 def test_a_mirror_of_the_hub_is_named_in_the_pod_template() -> None:
     mirror = {"name": "HF_ENDPOINT", "value": "https://hub.example"}
     for pod in pods(job(model={"uri": "hf://org/model"}, podTemplate={"env": [mirror]})):

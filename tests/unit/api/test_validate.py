@@ -37,7 +37,21 @@ def test_the_smallest_job_is_valid() -> None:
             {"training": {"learning_rate": "1"}},
             "spec.training.learning_rate: unknown field; remove it or check its spelling",
         ),
-        ({"model": {}}, "spec.model.uri: required field is missing"),
+        (
+            {"model": {}},
+            "spec.model: name the model once: by uri, or by fromJob.name as what another "
+            "FineTuneJob publishes",
+        ),
+        (
+            {"model": {"uri": "s3://models/a", "fromJob": {"name": "sft"}}},
+            "spec.model: name the model once: by uri, or by fromJob.name as what another "
+            "FineTuneJob publishes",
+        ),
+        (
+            {"model": {"fromJob": {"name": "support-sft"}}},
+            "spec.model.fromJob.name: is this job's own name: name the job whose result it starts "
+            "from",
+        ),
         (
             {"training": {"epochs": "1", "maxSteps": 5}},
             "spec.training: give epochs or maxSteps, not both",

@@ -156,6 +156,22 @@ def test_the_trainer_gets_the_same_job_with_addresses_of_this_machine(
     assert prepare["allowLoopback"] is True
 
 
+def test_a_job_that_starts_from_another_finds_its_result_beside_its_own(
+    finetune: CommandLine, write_job: WriteJob
+) -> None:
+    file, trainer = write_job(model={"fromJob": {"name": "base-cpt"}}), {"prepare": PREPARED}
+    parent = file.parent / "out" / STATE.parent.name / "base-cpt"
+
+    early = finetune.run(*arguments(file), trainer=trainer)
+
+    assert early.returncode == 1
+    assert f"job base-cpt has published nothing at {parent}: run it first" in early.stderr
+    parent.mkdir(parents=True)
+    (parent / "manifest.json").write_text("{}")
+    finetune.run(*arguments(file), trainer={**trainer, "launch": PUBLISHED})
+    assert run_file(file, "prepare")["spec"]["model"]["uri"] == parent.as_uri()
+
+
 def test_a_rerun_is_the_same_job_and_another_name_is_not(
     finetune: CommandLine, write_job: WriteJob
 ) -> None:

@@ -246,15 +246,14 @@ def rewards_of(published: Published) -> dict[str, float]:
     }
 
 
-def test_rlhf_is_the_jobs_of_sft_reward_and_ppo_one_handing_its_folder_to_the_next() -> None:
+def test_rlhf_is_the_jobs_of_sft_reward_and_ppo_the_last_starting_from_the_others() -> None:
     files = {"sft": "1-sft.yaml", "reward": "2-reward.yaml", "ppo": "3-ppo.yaml"}
-    folders = {"support-sft": "rlhf-sft", "answers-reward": "rlhf-reward"}
+    chain = {"model": "rlhf-sft", "rewardModel": "rlhf-reward"}
     for name, file in files.items():
         (chained,) = load_documents((EXAMPLES / "rlhf" / file).read_text())
         validate(chained, Target.CLUSTER)
         assert chained["metadata"]["name"] == f"rlhf-{name}"
-        text = (EXAMPLES / name / "job.yaml").read_text()
-        for alone, here in folders.items():
-            text = text.replace(f"/{alone}", f"/{here}")
-        (example,) = load_documents(text)
+        (example,) = load_documents((EXAMPLES / name / "job.yaml").read_text())
+        if name == "ppo":
+            example["spec"] |= {block: {"fromJob": {"name": n}} for block, n in chain.items()}
         assert chained["spec"] == example["spec"]

@@ -99,6 +99,32 @@ def pod_set(incarnation: int = 1, **fields: Any) -> PodSet:
     return replace(base, **fields)
 
 
+def job_document(name: str, spec: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """A FineTuneJob as the API server shows it; `fields` go into its spec."""
+    wire = spec_with().to_wire() if spec is None else spec
+    return {
+        "apiVersion": "finetune.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {
+            "name": name,
+            "namespace": IDENTITY.namespace,
+            "uid": f"{name}-1111-2222",
+            "resourceVersion": "1",
+            "generation": 1,
+        },
+        "spec": {**wire, **fields},
+    }
+
+
+def complete_job(name: str, **fields: Any) -> dict[str, Any]:
+    """The same once it has published s3://artifacts/NAME/run/adapter."""
+    output = OutputStatus(
+        uri=f"s3://artifacts/{name}/run/adapter", manifest_sha256=name, base_model="base"
+    )
+    status = FineTuneJobStatus(phase=Phase.COMPLETE, output=output)
+    return {**job_document(name, **fields), "status": status.to_wire()}
+
+
 class World:
     """Plays a job forward: the decision's status becomes the next status."""
 

@@ -26,11 +26,12 @@ def uri(tmp_path: Path) -> str:
     return (tmp_path / "job" / "manifest.json").as_uri()
 
 
-def manifest(run: str, recipe: str = "a") -> Manifest:
+def manifest(uri: str, run: str, recipe: str = "a") -> Manifest:
+    folder = uri.replace("manifest.json", f"runs/{run}")
     return Manifest(
         job_uid="uid",
-        run_uri=f"file:///runs/{run}",
-        result_uri=f"file:///runs/{run}/adapter",
+        run_uri=folder,
+        result_uri=f"{folder}/adapter",
         base_model="base",
         recipe_hash=recipe * 64,
         data_hash="d" * 64,
@@ -46,9 +47,9 @@ def test_the_first_of_two_runs_of_one_recipe_wins_and_the_other_adopts_it(
 ) -> None:
     seen = read_pointer(store, uri)
     assert seen is None
-    first = publish_pointer(store, uri, manifest("one"), seen, OnExisting.REFUSE)
-    second = publish_pointer(store, uri, manifest("two"), seen, OnExisting.REFUSE)
-    assert second.manifest == manifest("one")
+    first = publish_pointer(store, uri, manifest(uri, "one"), seen, OnExisting.REFUSE)
+    second = publish_pointer(store, uri, manifest(uri, "two"), seen, OnExisting.REFUSE)
+    assert second.manifest == manifest(uri, "one")
     assert second.sha256 == first.sha256
     found = read_pointer(store, uri)
     assert found == first
@@ -57,27 +58,36 @@ def test_the_first_of_two_runs_of_one_recipe_wins_and_the_other_adopts_it(
 def test_another_recipe_that_appeared_meanwhile_is_refused_or_replaced_as_told(
     store: Store, uri: str
 ) -> None:
-    publish_pointer(store, uri, manifest("other", recipe="b"), None, OnExisting.REFUSE)
+    publish_pointer(store, uri, manifest(uri, "other", recipe="b"), None, OnExisting.REFUSE)
     with pytest.raises(UserError) as caught:
-        publish_pointer(store, uri, manifest("mine"), None, OnExisting.REFUSE)
+        publish_pointer(store, uri, manifest(uri, "mine"), None, OnExisting.REFUSE)
     assert caught.value.reason is Reason.OUTPUT_TAKEN
-    moved = publish_pointer(store, uri, manifest("mine"), None, OnExisting.REPLACE)
+    moved = publish_pointer(store, uri, manifest(uri, "mine"), None, OnExisting.REPLACE)
     assert read_pointer(store, uri) == moved
-    assert moved.manifest == manifest("mine")
+    assert moved.manifest == manifest(uri, "mine")
+
+
+def test_a_run_keeps_what_it_published_when_the_pointer_moves_on(store: Store, uri: str) -> None:
+    first = publish_pointer(store, uri, manifest(uri, "one"), None, OnExisting.REFUSE)
+    other = manifest(uri, "two", recipe="b")
+    publish_pointer(store, uri, other, first, OnExisting.REPLACE)
+    kept = read_pointer(store, f"{manifest(uri, 'one').run_uri}/manifest.json")
+    assert kept is not None
+    assert (kept.manifest, kept.sha256) == (first.manifest, first.sha256)
 
 
 def test_the_same_recipe_may_add_its_merged_model_to_what_is_published(
     store: Store, uri: str
 ) -> None:
-    first = publish_pointer(store, uri, manifest("one"), None, OnExisting.REFUSE)
+    first = publish_pointer(store, uri, manifest(uri, "one"), None, OnExisting.REFUSE)
     assert first.serves(HASHES, merged=False)
     assert not first.serves(HASHES, merged=True)
     check_free(first, uri, OnExisting.REFUSE, HASHES)
-    more = manifest("two").model_copy(update={"merged_uri": "file:///runs/two/model"})
+    more = manifest(uri, "two").model_copy(update={"merged_uri": "file:///runs/two/model"})
     second = publish_pointer(store, uri, more, None, OnExisting.REFUSE)
     assert second.manifest == more
     assert second.serves(HASHES, merged=True)
-    third = publish_pointer(store, uri, manifest("three"), None, OnExisting.REFUSE)
+    third = publish_pointer(store, uri, manifest(uri, "three"), None, OnExisting.REFUSE)
     assert third.manifest == more
 
 
@@ -89,10 +99,10 @@ def test_what_is_no_manifest_is_taken_too_unless_it_may_be_replaced(store: Store
     with pytest.raises(UserError, match="onExisting"):
         check_free(seen, uri, OnExisting.REFUSE, HASHES)
     check_free(seen, uri, OnExisting.REPLACE, HASHES)
-    publish_pointer(store, uri, manifest("mine"), seen, OnExisting.REPLACE)
+    publish_pointer(store, uri, manifest(uri, "mine"), seen, OnExisting.REPLACE)
     replaced = read_pointer(store, uri)
     assert replaced is not None
-    assert replaced.manifest == manifest("mine")
+    assert replaced.manifest == manifest(uri, "mine")
 
 
 def test_the_youngest_marker_of_the_same_recipe_counts(store: Store, tmp_path: Path) -> None:

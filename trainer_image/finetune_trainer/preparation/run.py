@@ -27,7 +27,7 @@ from finetune_api.spec import (
     StopAfter,
     TrainingEngine,
 )
-from finetune_api.status import DataStatus, OutputStatus, PreparedStatus
+from finetune_api.status import DataStatus, OutputStatus, ParentRole, PreparedStatus
 
 from finetune_trainer.adapter_check import check_head_is_bare, settle_adapter, shown
 from finetune_trainer.data.rendering import Rendering
@@ -49,6 +49,7 @@ from finetune_trainer.preparation.workers import warm_up
 from finetune_trainer.prepared import PreparedMetadata
 from finetune_trainer.prepared_files import find_prepared, upload_prepared, write_prepared
 from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
+from finetune_trainer.start import check_pinned
 from finetune_trainer.start_files import StartRecord
 from finetune_trainer.storage import PreconditionFailed, Store
 
@@ -166,10 +167,14 @@ def _gather(run: RunFile, layout: JobLayout, folder: Path, store: Store, say: Sa
         "domain": find_sources(store, _domain(spec)),
     }
     warm_up(sum(source.size for sources in found.values() for source in sources))
-    say(f"checking the model {spec.model.uri}")
-    model = check_model(store, spec.model.uri, folder / "model", spec.training.sequence_length)
+    uri = spec.model.address()
+    say(f"checking the model {uri}")
+    model = check_model(store, uri, folder / "model", spec.training.sequence_length)
+    check_pinned(model.start, run.parents, ParentRole.MODEL)
     adapter = settle_adapter(spec.adapter, model, spec.method)
     reward = _check_reward(spec, store, folder / "reward", model, say)
+    if reward is not None:
+        check_pinned(reward.start, run.parents, ParentRole.REWARD_MODEL)
     if spec.training.engine is TrainingEngine.TRL:
         check_head_is_bare(adapter, model)
     rendering = Rendering(model.tokenizer, spec)
@@ -196,7 +201,7 @@ def _check_reward(
     """The reward model, where the job has one, fit to score what the model writes."""
     if spec.reward_model is None:
         return None
-    uri = spec.reward_model.uri
+    uri = spec.reward_model.address()
     say(f"checking the reward model {uri}")
     return check_reward_model(store, uri, folder, spec.training.sequence_length, policy)
 

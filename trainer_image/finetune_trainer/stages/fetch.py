@@ -136,8 +136,8 @@ def _find_start(run: Run) -> StartRecord:
     if run.comm.is_first:
         file = run.file
         digest = file.prepared.model_digest if file.prepared else None
-        reward = file.spec.reward_model.uri if file.spec.reward_model else None
-        wanted = (run.layout.start, run.recipe_hash, file.spec.model.uri, digest, reward)
+        reward = file.spec.reward_model.address() if file.spec.reward_model else None
+        wanted = (run.layout.start, run.recipe_hash, file.spec.model.address(), digest, reward)
         found = _ask(run, lambda: find_record(run.store, *wanted)).to_wire()
     return StartRecord.parse_wire(run.comm.share("start", found))
 

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from finetune_api.errors import InfrastructureError, UserError
+from finetune_api.layout import MANIFEST
 from finetune_api.manifest import Manifest
 from finetune_api.reasons import Reason
 from finetune_api.spec import OnExisting
@@ -66,10 +67,12 @@ def publish_pointer(
 ) -> Pointer:
     """Move the pointer to `manifest`, unless someone moved it since `seen` was read.
 
-    Of a result of the same recipe on the same data the one that was there first stays. Returns
-    what lies there in the end. Raises UserError OUTPUT_TAKEN.
+    A copy goes into the run's folder first: jobs that start from the result read that one, which
+    nobody replaces. Of a result of the same recipe on the same data the one that was there first
+    stays. Returns what lies there in the end. Raises UserError OUTPUT_TAKEN.
     """
     text = manifest.model_dump_json(by_alias=True, exclude_none=True, indent=1).encode()
+    store.write(f"{manifest.run_uri}/{MANIFEST}", text)
     hashes = (manifest.recipe_hash, manifest.data_hash)
     for _ in range(_TRIES):
         try:

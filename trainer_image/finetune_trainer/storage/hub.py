@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import httpx2
-from finetune_api.errors import InfrastructureError, UserError
+from finetune_api.errors import InfrastructureError
 from finetune_api.reasons import Reason
 from huggingface_hub import (
     HfApi,
+    constants,
     get_session,
     hf_hub_url,
-    is_offline_mode,
     set_client_factory,
 )
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not in __all__
@@ -62,12 +62,9 @@ class HubStore:
     """
 
     def __init__(self, *, allow_loopback: bool) -> None:
-        if is_offline_mode():
-            raise UserError(
-                Reason.STORAGE_DENIED,
-                "this process may not contact the hub; unset HF_HUB_OFFLINE to read hf://",
-                where="HF_HUB_OFFLINE",
-            )
+        # HF_HUB_OFFLINE keeps libraries off the hub; an hf:// address, be it of the base of an
+        # adapter in S3, says that this model is read from it.
+        constants.HF_HUB_OFFLINE = False
         self._snapshots: dict[str, _Snapshot] = {}
         self._endpoint = os.environ.get("HF_ENDPOINT") or None
         self._api = HfApi(endpoint=self._endpoint)

@@ -1,9 +1,16 @@
 """What the operator decides about a job: pure decisions on what it sees."""
 
+import json
+
 from finetune_api.exits import Outcome
 from finetune_api.reasons import Reason
 from finetune_api.spec import FineTuneJobSpec
+from finetune_operator.act import Target
+from finetune_operator.decide.chain import decide
+from finetune_operator.kinds import JOBS
+from finetune_operator.observe import Situation, observe
 from finetune_operator.seen import Finish, PodPhase
+from finetune_operator.store import Store
 
 from tests.unit.fields.bench import Bench
 from tests.unit.operator.builders import (
@@ -11,7 +18,9 @@ from tests.unit.operator.builders import (
     PUBLISHED_TEXT,
     START,
     World,
+    complete_job,
     ended,
+    job_document,
     pod_set,
     prepare_job,
     prepare_pod,
@@ -98,3 +107,22 @@ def _world(spec: FineTuneJobSpec) -> World:
 def _decided(world: World) -> object:
     decision = world.step()
     return decision.label, [type(action).__name__ for action in decision.actions], world.phase
+
+
+def start_of_a_chain(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """Addresses of the models in the run file, once the jobs `one` and `two` are complete."""
+    store = Store()
+    for name in ("one", "two"):
+        method = "Reward" if spec.reward_model else "SFT"
+        store.put(JOBS, complete_job(name, method=method))
+    on_cluster = json.loads(json.dumps(spec.to_wire()).replace("file:///", "s3://"))
+    document = job_document("child", on_cluster)
+    while True:
+        seen = observe(store, document, Situation(), 10.0)
+        decision = decide(seen, START)
+        if decision.label != "parents-pinned":
+            break
+        document["status"] = decision.status.to_wire()
+    run = Target(document, spec, decision.status).run_file(0)
+    reward = run.spec.reward_model
+    return run.spec.model.uri, reward.uri if reward else None

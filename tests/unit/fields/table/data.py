@@ -5,6 +5,7 @@ from typing import Any
 from tests.unit.fields.bench import SHARED
 from tests.unit.fields.entry import Effect, Refusal, Table, effect
 from tests.unit.fields.observe.engine import losses, units_read
+from tests.unit.fields.observe.operator import start_of_a_chain
 from tests.unit.fields.observe.prepare import (
     checked,
     epoch,
@@ -33,6 +34,7 @@ MODEL: Table = {
     "model.uri": effect(
         (f"{SHARED}/model", f"{SHARED}/other-model"), losses, measured, evaluation=MEASURED
     ),
+    "model.fromJob.name": effect(("one", "two"), start_of_a_chain, model={}),
     "model.id": effect(("org/one", "org/two"), named_base),
     "model.license": effect(LICENSES, card),
 }

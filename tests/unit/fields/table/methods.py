@@ -5,6 +5,7 @@ from typing import Any
 from tests.unit.fields.bench import SHARED
 from tests.unit.fields.entry import Effect, Observe, Refusal, Table
 from tests.unit.fields.observe.engine import losses, rewards, scores, units_read
+from tests.unit.fields.observe.operator import start_of_a_chain
 from tests.unit.fields.observe.prepare import epoch, train_rows
 from tests.unit.fields.observe.stages import card
 
@@ -102,6 +103,9 @@ def _ppo(*values: Any, **more: Any) -> Effect:
 PPO: Table = {
     "rewardModel.uri": Effect(
         (f"{SHARED}/judge", f"{SHARED}/other-judge"), (rewards, losses), JUDGED
+    ),
+    "rewardModel.fromJob.name": Effect(
+        ("one", "two"), (start_of_a_chain,), {**JUDGED, "rewardModel": {"uri": None}}
     ),
     "ppo.klCoefficient": _ppo("0", "1"),
     "ppo.klController": _ppo("Fixed", "Adaptive"),

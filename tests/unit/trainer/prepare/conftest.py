@@ -64,6 +64,8 @@ class World:
     output_name: str = "out"
     said: list[str] = field(default_factory=list)
     """Progress lines of the last preparation."""
+    parents: list[dict[str, str]] = field(default_factory=list)
+    """Jobs that the run file pins."""
 
     @property
     def model(self) -> Path:
@@ -94,6 +96,7 @@ class World:
             {
                 "job": {"namespace": "team", "name": "job", "uid": "0123456789"},
                 "spec": resolved.to_wire(),
+                "parents": self.parents,
             }
         )
 

@@ -1,5 +1,6 @@
 """model.uri is followed to a base and at most one adapter, and both are checked on CPUs."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 import pytest
 from finetune_api.errors import UserError
+from finetune_api.exits import Outcome
 from finetune_api.manifest import Manifest, Origin
 from finetune_api.messages import PrepareMessage
 from finetune_api.reasons import Reason
 from finetune_api.spec import Storage
+from finetune_api.status import ParentRole, ParentStatus
 from finetune_trainer.start import MAX_HOPS, resolve_start
 from finetune_trainer.start_files import (
     StartRecord,
@@ -102,6 +105,36 @@ def test_a_job_folder_leads_to_its_adapter_and_that_to_its_base(
     assert [parent.uri for parent in start.parents] == [job.as_uri(), older.as_uri()]
     assert resolve_start(store, adapter.as_uri()).adapter_uri == adapter.as_uri()
     assert resolve_start(store, older.as_uri()).adapter_uri is None
+
+
+def pinned(role: ParentRole, folder: Path) -> list[dict[str, str]]:
+    """What a run file says of the job whose run is `folder`."""
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    parent = ParentStatus(
+        role=role, name="sft", uid="uid", uri=folder.as_uri(), manifest_sha256=digest
+    )
+    return [parent.to_wire()]
+
+
+def test_a_job_starts_from_what_its_parent_had_published_when_it_was_pinned(
+    world: World, adapter: Path
+) -> None:
+    run = publish(world.root / "published", adapter)
+    world.parents = pinned(ParentRole.MODEL, run)
+    assert prepare(world, run).outcome is Outcome.DONE
+
+    publish(world.root / "published", world.model)
+
+    error = refused(world, run)
+    assert error.reason is Reason.MODEL_INVALID
+    assert error.where == run.as_uri()
+    assert "is not what job sft had published" in error.message
+
+
+def test_a_pinned_parent_is_the_job_that_was_pinned_and_no_model_beside_it(world: World) -> None:
+    run = publish(world.root / "published", world.model)
+    world.parents = pinned(ParentRole.MODEL, run)
+    assert "is not what job sft" in refused(world, world.model).message
 
 
 def test_the_record_beside_an_adapter_says_where_a_named_base_lies(
