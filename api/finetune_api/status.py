@@ -256,11 +256,15 @@ class PodsStatus(ApiModel):
     """Since when all of them run."""
 
 
+NOT_OBSERVED = -1
+"""observedGeneration of a job that no operator has seen, so that kstatus waits for one."""
+
+
 class FineTuneJobStatus(ApiModel):
     """What is known of the job."""
 
-    observed_generation: Count = 0
-    """Generation of the spec that this status speaks of."""
+    observed_generation: Annotated[int, Field(ge=NOT_OBSERVED, le=9_000_000_000_000)] = NOT_OBSERVED
+    """Generation of the spec that this status speaks of; -1 before any."""
     phase: Phase = Phase.PENDING
     """One word for people."""
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(default_factory=list)

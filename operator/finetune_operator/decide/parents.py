@@ -91,16 +91,18 @@ def _pin(parent: Parent) -> ParentStatus | None:
 def _awaiting(moment: Moment, parents: tuple[Parent, ...]) -> FineTuneJobStatus:
     waiting = [parent for parent in parents if _pin(parent) is None]
     broken = any(parent.job is not None and parent.job.failure for parent in waiting)
+    absent = any(parent.job is None for parent in waiting)
     reason = Reason.PARENT_FAILED if broken else Reason.WAITING_FOR_PARENT
     words = "; ".join(f"FineTuneJob {parent.name} {_state(parent.job)}" for parent in waiting)
-    if broken or any(parent.job is None for parent in waiting):
+    if broken or absent:
         words = f"{words}. {remedy(reason)}"
     stalled = _not_stalled(moment, reason)
     if broken:
         stalled = [Say(ConditionType.STALLED, True, reason, words)]
     says = [
         Say(ConditionType.ACCEPTED, True, reason, words),
-        reconciling(not broken, reason, words),
+        # Who waits for a job at work is where it should be; GitOps need not wait with it.
+        reconciling(absent and not broken, reason, words),
         *stalled,
     ]
     return next_status(moment, Phase.PENDING, says)

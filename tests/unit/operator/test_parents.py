@@ -86,12 +86,13 @@ def test_a_job_waits_for_one_that_does_not_exist_yet() -> None:
     status, reason, message = said(decision, "Accepted")
     assert (status, reason) == ("True", "WaitingForParent")
     assert message.startswith("FineTuneJob sft does not exist. ")
+    assert said(decision, "Reconciling")[0] == "True"
 
 
 def test_nothing_is_written_while_nothing_changes() -> None:
     namespace = Namespace(running("sft"), **FROM_SFT)
     first = namespace.step()
-    assert said(first, "Reconciling") == ("True", "WaitingForParent", "FineTuneJob sft is Running")
+    assert said(first, "Reconciling") == ("False", "WaitingForParent", "FineTuneJob sft is Running")
     assert namespace.step().status == first.status
 
 
