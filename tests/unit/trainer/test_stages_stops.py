@@ -66,7 +66,7 @@ class Jobs:
 
     def published(self, name: str) -> Manifest:
         """The one manifest of the job, whose every file lies there as it says."""
-        (path,) = self.sandbox.job_folder(name).rglob("manifest.json")
+        path = self.sandbox.job_folder(name) / "manifest.json"
         manifest = Manifest.model_validate_json(path.read_bytes())
         root = Path(manifest.run_uri.removeprefix("file://"))
         for record in manifest.files:
