@@ -77,6 +77,14 @@ def test_of_ranks_that_stopped_the_one_that_knows_what_is_saved_speaks() -> None
     assert verdict(ends, asked_to_stop=True, out_of_memory=False).checkpoint_step == 7
 
 
+def test_a_hang_is_told_unless_a_rank_knows_better() -> None:
+    hang = said(Outcome.INFRASTRUCTURE, Reason.HANG)
+    killed = RankEnd(1, None, exit_code=-9)
+    for knows, told in ((LOST, hang), (BROKEN, BROKEN), (DONE, DONE)):
+        ends = [RankEnd(0, knows, 1), killed]
+        assert verdict(ends, asked_to_stop=False, out_of_memory=False, hang=hang) == told
+
+
 def test_a_silent_death_names_rank_and_signal() -> None:
     message = verdict([RankEnd(3, None, 0, -11)], asked_to_stop=False, out_of_memory=False)
     assert "rank 3 was killed by SIGSEGV" in message.message

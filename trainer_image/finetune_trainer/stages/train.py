@@ -90,8 +90,9 @@ class Training:
             self._evaluations = list(header.evaluations)
             self.engine.set_state(header.state)
             self._resumed_at = header.step
-            self.run.known.checkpoint_step = header.step
         self.run.known.last_step = self.engine.step
+        if self.run.comm.is_first:
+            self.run.known.checkpoint_step = self._resumed_at
         if found is not None:
             log.info("going on after step %d from %s", found.header.step, found.uri)
         if self.run.progress is not None:
@@ -112,8 +113,10 @@ class Training:
                 skipped=self.engine.skipped,
             )
             improved = self._evaluate() if self._evaluation_is_due() else False
-            if self._writer is not None and (improved or self._is_due(self._writer)):
-                self._save(self._writer)
+            if self._writer is not None:
+                self._note(self._writer)
+                if improved or self._is_due(self._writer):
+                    self._save(self._writer)
         if self._writer is not None:
             self._writer.wait()
         if not self.engine.finished:
@@ -202,7 +205,6 @@ class Training:
             files=[],
         )
         writer.wait()
-        self._note(writer)
         keep_too = best.step if best is not None and self._selection.publishes_best else None
         writer.write(Snapshot(header, capture(engine), self._metrics.content(), keep_too))
         self._saved_at = time.monotonic()
@@ -268,7 +270,9 @@ def train(
     save_result(run, model, prepared, handed_over)
     upload_folder(run, run.result_folder, run.result_uri)
     upload_folder(run, run.report_folder, run.here.report)
-    return write_marker(run, Stage.TRAINING, result_uri=run.result_uri, **done)
+    marker = write_marker(run, Stage.TRAINING, result_uri=run.result_uri, **done)
+    run.known.checkpoint_step = run.known.last_step
+    return marker
 
 
 def begin_on_rows(run: Run, model: torch.nn.Module, prepared: Prepared) -> Training:
