@@ -69,7 +69,7 @@ def _work(
         )
     except Exception as error:  # noqa: BLE001 - the one edge that turns any error into an end
         traceback.print_exc()
-        return _unexpected(error, known, peer_loss=is_peer_loss(error))
+        return unexpected_end(error, known, peer_loss=is_peer_loss(error))
 
 
 def _run(
@@ -94,7 +94,8 @@ def _run(
     return run_stages(open_run(file, comm, store, work, progress, known))
 
 
-def _unexpected(error: Exception, known: Known, *, peer_loss: bool) -> LaunchMessage:
+def unexpected_end(error: Exception, known: Known, *, peer_loss: bool) -> LaunchMessage:
+    """The message of a rank that ended with an error that is none of ours."""
     outcome, reason = Outcome.INTERNAL, Reason.INTERNAL_ERROR
     if _is_out_of_memory(error):
         outcome, reason = Outcome.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY
