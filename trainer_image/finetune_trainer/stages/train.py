@@ -37,6 +37,7 @@ log = logging.getLogger("finetune")
 
 _TIMES_SHOWN = 50
 """Steps of a run, at most about, of which answers are kept to read."""
+_TRAINED = "trained"
 TRAIN, EVALUATION = "train", "evaluation"
 PARTNERS = ("train-partners", "evaluation-partners")
 """Splits as the reference pass names them."""
@@ -265,6 +266,7 @@ def train(
         done = _train_natively(run, model, prepared, uris, answering)
     round_to_published(run, model)
     if not run.comm.is_first:
+        run.comm.get(_TRAINED)  # not in a collective: uploading takes as long as it takes
         return None
     # No stop is looked for from here to the marker: this saves the last steps.
     save_result(run, model, prepared, handed_over)
@@ -272,6 +274,7 @@ def train(
     upload_folder(run, run.report_folder, run.here.report)
     marker = write_marker(run, Stage.TRAINING, result_uri=run.result_uri, **done)
     run.known.checkpoint_step = run.known.last_step
+    run.comm.put(_TRAINED, value=True)
     return marker
 
 
@@ -355,3 +358,4 @@ def upload_folder(run: Run, folder: Path, uri: str) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             run.store.upload(path, f"{uri}/{path.relative_to(folder).as_posix()}")
+            run.comm.pulse.beat()
