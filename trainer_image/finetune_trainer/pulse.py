@@ -18,7 +18,8 @@ from finetune_trainer.progress import write_atomically
 
 _FOLDER = "pulses"
 _WRITE_SECONDS = 0.2
-"""Least time between two writes of the file; what it says may be older by that."""
+"""Least time between two writes of the file where no step was done; what it says may be older by
+that."""
 
 
 @dataclass
@@ -64,10 +65,12 @@ class Pulse:
         self._clock = clock
         self._resting = False
         self._written_at = float("-inf")
+        self._step_told: int | None = None
 
     def beat(self) -> None:
         """A piece of work is done."""
-        if self._resting or self._clock() - self._written_at >= _WRITE_SECONDS:
+        stepped = self._known.last_step != self._step_told
+        if stepped or self._resting or self._clock() - self._written_at >= _WRITE_SECONDS:
             self._write(resting=False)
 
     def rest(self) -> None:
@@ -77,6 +80,7 @@ class Pulse:
 
     def _write(self, *, resting: bool) -> None:
         self._resting, self._written_at = resting, self._clock()
+        self._step_told = self._known.last_step
         if self._path is None:
             return
         beat = Beat(

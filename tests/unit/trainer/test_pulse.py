@@ -61,7 +61,7 @@ def test_the_message_says_where_the_run_stood_and_who_was_silent_first() -> None
     assert "and 2 more" in message.message
 
 
-def test_a_pulse_is_written_seldom_and_at_once_when_it_begins_or_ends_to_rest(
+def test_a_pulse_is_written_seldom_and_at_once_after_a_step_and_around_a_rest(
     tmp_path: Path,
 ) -> None:
     prepare_pulses(tmp_path)
@@ -77,9 +77,11 @@ def test_a_pulse_is_written_seldom_and_at_once_when_it_begins_or_ends_to_rest(
         return found
 
     assert after(0, pulse.beat).stage is None
-    pulse.stage, known.last_step, known.checkpoint_step = Stage.TRAINING, 5, 4
-    assert after(0.01, pulse.beat).last_step is None
-    told = after(1, pulse.beat)
+    pulse.stage, known.checkpoint_step = Stage.TRAINING, 4
+    assert after(0.01, pulse.beat).stage is None
+    assert after(1, pulse.beat).stage == "Training"
+    known.last_step = 5
+    told = after(0.01, pulse.beat)
     assert (told.rank, told.pid, told.stage) == (3, os.getpid(), "Training")
     assert (told.last_step, told.checkpoint_step, told.resting) == (5, 4, False)
     assert after(0.01, pulse.rest).resting

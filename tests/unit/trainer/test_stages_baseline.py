@@ -42,8 +42,8 @@ def run(sandbox: Sandbox, tmp_path: Path) -> Run:
     return through
 
 
-def manifests(sandbox: Sandbox, name: str) -> list[Path]:
-    return list(sandbox.job_folder(name).rglob("manifest.json"))
+def pointer(sandbox: Sandbox, name: str) -> Path:
+    return sandbox.job_folder(name) / "manifest.json"
 
 
 def test_the_untouched_model_is_measured_and_nothing_is_published(
@@ -57,7 +57,7 @@ def test_the_untouched_model_is_measured_and_nothing_is_published(
     assert evaluation.before is not None
     assert evaluation.after is None
     assert evaluation.question == "w5 w6 w7"
-    assert manifests(sandbox, "first") == []
+    assert list(sandbox.job_folder("first").rglob("manifest.json")) == []
 
     # The job that trains goes on from there.
     measured = []
@@ -72,7 +72,7 @@ def test_the_untouched_model_is_measured_and_nothing_is_published(
     assert trained.evaluation is not None
     assert trained.evaluation.before == evaluation.before
     assert measured == ["Evaluating"]
-    assert len(manifests(sandbox, "first")) == 1
+    assert pointer(sandbox, "first").exists()
 
 
 def test_a_published_result_is_neither_measured_nor_adopted_nor_moved(
@@ -80,13 +80,12 @@ def test_a_published_result_is_neither_measured_nor_adopted_nor_moved(
 ) -> None:
     trained = run("published")
     assert trained.evaluation is not None
-    (pointer,) = manifests(sandbox, "published")
-    before = pointer.read_bytes()
+    before = pointer(sandbox, "published").read_bytes()
     message = run("published", stopAfter="Baseline")
     assert message.reason is Reason.BASELINE_MEASURED
     assert message.evaluation is not None
     assert message.evaluation.before == trained.evaluation.before
-    assert pointer.read_bytes() == before
+    assert pointer(sandbox, "published").read_bytes() == before
     other = run("published", recipe="b", stopAfter="Baseline")
     assert other.reason is Reason.BASELINE_MEASURED
 

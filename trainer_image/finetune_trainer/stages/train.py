@@ -147,6 +147,7 @@ class Training:
         seconds = time.monotonic() - started
         step, plan = self.engine.step, self.engine.rows.plan
         self.run.known.last_step = step
+        self.run.comm.pulse.beat()
         if self._metrics is not None:
             self._metrics.append(step, plan.epoch_after(step), result, seconds)
             every = max(1, plan.total_steps // _TIMES_SHOWN)

@@ -101,6 +101,7 @@ class _Follower:
         """Step `step` is done, counted from 1."""
         run = self._run
         run.known.last_step = step
+        run.comm.pulse.beat()
         self._metrics.append(step, self._plan.epoch_after(step), result, seconds)
         if run.progress is not None:
             run.progress.after_step(step, self._plan.total_steps, result, seconds)
