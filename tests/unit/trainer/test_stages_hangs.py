@@ -1,6 +1,7 @@
 """Runs of which a process stands still, as whole pods: restarts.stepDeadlineSeconds."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_a_process_that_stands_still_ends_the_run_as_a_hang(sandbox: Sandbox) ->
     # The one that waits says where; the other does not even answer.
     assert "Current thread" in ended.log
     assert "rank 1 hangs; its stacks:\nno answer" in ended.log
-    assert "distributed.py" in message.message
+    assert re.search(r"rank 0 for \d+ s, at \w+\.py:\d+ in \w+", message.message)
     assert DEADLINE <= time.monotonic() - began < 4 * DEADLINE
 
 
