@@ -21,7 +21,6 @@ from finetune_api.job import (
     FineTuneJob,
 )
 from finetune_api.pods import own_labels, pod_template, trainer_container
-from finetune_api.progress import PROGRESS_PORT
 from finetune_api.runfile import (
     RUN_FILE_KEY,
     JobIdentity,
@@ -110,11 +109,10 @@ def prepare_job(owner: Owner, spec: FineTuneJobSpec, settings: ChildSettings) ->
     """
     labels = {LABEL_ROLE: ROLE_PREPARE}
     pod = pod_template(owner.identity, spec, config_map=prepare_name(owner.identity), labels=labels)
-    pod["spec"]["containers"] = [
-        trainer_container(
-            PREPARE_CONTAINER, "prepare", spec, spec.preparation.resources, settings.image()
-        )
-    ]
+    container = trainer_container(
+        PREPARE_CONTAINER, "prepare", spec, spec.preparation.resources, settings.image()
+    )
+    pod["spec"]["containers"] = [container]
     pod["spec"]["restartPolicy"] = "Never"
     queue = {QUEUE_LABEL: owner.prepare_queue} if owner.prepare_queue else {}
     return {
@@ -144,7 +142,6 @@ def pytorch_job(
     container = trainer_container(
         PYTORCH_CONTAINER, "launch", spec, spec.workers.resources, settings.image()
     )
-    container["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
     template["spec"]["containers"] = [container]
     replicas: Document = {"Master": _replicas(1, template)}
     if spec.workers.nodes > 1:

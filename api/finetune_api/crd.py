@@ -38,6 +38,14 @@ _COLUMNS = (
         ".status.progress.percent",
         "Percent of the optimizer steps that are done",
     ),
+    ("Stage", "string", ".status.progress.stage", "What it does now", _WIDE),
+    (
+        "Stage Progress",
+        "integer",
+        ".status.progress.stagePercent",
+        "Percent done of a stage without optimizer steps",
+        _WIDE,
+    ),
     ("Age", "date", ".metadata.creationTimestamp", None),
     (
         "Reason",

@@ -4,6 +4,7 @@ from typing import Any
 
 from finetune_api.job import LABEL_JOB, LABEL_JOB_UID
 from finetune_api.lineage import job_references
+from finetune_api.progress import PROGRESS_PORT
 from finetune_api.runfile import (
     RUN_FILE_PATH,
     TERMINATION_LOG_PATH,
@@ -86,6 +87,7 @@ def trainer_container(
         **image,
         "command": ["python", "-m", "finetune_trainer", command, RUN_FILE_PATH],
         "env": _environment(spec),
+        "ports": [{"name": "progress", "containerPort": PROGRESS_PORT}],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     PREPARING = "Preparing"
     DATA_READY = "DataReady"
     DATA_PREPARED = "DataPrepared"
+    BASELINE_MEASURED = "BaselineMeasured"
     INVALID_DATA = "InvalidData"
     MODEL_INVALID = "ModelInvalid"
     # storage
@@ -86,6 +87,11 @@ REMEDIES: dict[Reason, str] = {
         "The job ends here, as spec.stopAfter asks. Read the report at status.data.reportURI; a "
         "job without stopAfter, with the same data and model, finds the data ready."
     ),
+    Reason.BASELINE_MEASURED: (
+        "The job ends here, as spec.stopAfter asks. Read what the untouched model can do in "
+        "status.evaluation.before; a job without stopAfter, with the same data and model, finds "
+        "the data ready."
+    ),
     Reason.INVALID_DATA: (
         "Mend the rows named in status.data.firstErrors, delete the job with kubectl delete, and "
         "apply it again."
@@ -128,7 +134,11 @@ REMEDIES: dict[Reason, str] = {
     Reason.INTERRUPTED: "Nothing to do: a checkpoint was saved and the run goes on.",
     Reason.POD_LOST: "Nothing to do: a pod was deleted, evicted or its node lost; the run goes on.",
     Reason.PEER_LOST: "See the log of the pod that ended first; the run goes on.",
-    Reason.HANG: "No step finished in time; look for a slow or broken node or network.",
+    Reason.HANG: (
+        "Nothing was finished in restarts.stepDeadlineSeconds: look for a slow or broken node or "
+        "network; where a step of this size takes so long, raise the deadline. The run goes on "
+        "from the last checkpoint."
+    ),
     Reason.DIVERGED: (
         "The loss was not finite for too many steps: lower training.learningRate, or look for "
         "broken rows."

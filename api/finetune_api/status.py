@@ -190,7 +190,12 @@ class Attempt(ApiModel):
     exit_code: Annotated[int, Field(ge=0, le=255)] | None = None
     """Its exit code."""
     last_step: Count | None = None
-    """Last step that the operator saw."""
+    """Last step that it did, as far as the operator saw."""
+    lost_steps: Count | None = None
+    """Steps up to lastStep that were done again, as no checkpoint held them; known once the next
+    set of pods trains, or from the pod's last words."""
+    restart_seconds: Count | None = None
+    """Seconds from this end until all pods of the next set ran; absent after a suspension."""
     started_at: Timestamp | None = None
     """When the pods were asked for."""
     ended_at: Timestamp

@@ -14,14 +14,15 @@ from finetune_api.reasons import Reason
 from finetune_api.spec import RewardFunctionType
 
 CLUSTER_ONLY_FIELDS = (
-    "pod_template",
+    "podTemplate",
     "preparation",
-    "restarts",
+    "restarts.max",
+    "restarts.startDeadlineSeconds",
     "suspend",
-    "active_deadline_seconds",
-    "ttl_seconds_after_finished",
+    "activeDeadlineSeconds",
+    "ttlSecondsAfterFinished",
 )
-"""Fields that a local run does not use."""
+"""Fields that a local run does not use, by wire name."""
 
 
 class Target(StrEnum):
@@ -81,9 +82,14 @@ def examine(document: object, target: Target) -> tuple[FineTuneJob | None, list[
 
 def unused_locally(job: FineTuneJob) -> list[str]:
     """Wire names of the fields that the job sets and a local run does not use."""
-    names = [name for name in CLUSTER_ONLY_FIELDS if name in job.spec.model_fields_set]
-    aliases = type(job.spec).model_fields
-    return [str(aliases[name].alias) for name in names]
+    return [name for name in CLUSTER_ONLY_FIELDS if _is_set(job.spec, name)]
+
+
+def _is_set(block: BaseModel, path: str) -> bool:
+    """Whether the document has a value at the dotted `path` below `block`."""
+    wire, _, below = path.partition(".")
+    name = next(name for name, info in type(block).model_fields.items() if info.alias == wire)
+    return name in block.model_fields_set and (not below or _is_set(getattr(block, name), below))
 
 
 def cluster_problems(model: BaseModel, path: str) -> Iterator[Problem]:

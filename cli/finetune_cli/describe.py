@@ -30,7 +30,8 @@ def job_lines(seen: SeenJob) -> Iterator[str]:
         yield f"attempt {status.attempt}, set of pods {status.incarnation}{failures}"
     progress = status.progress
     if progress is not None and status.phase not in (Phase.COMPLETE, Phase.FAILED):
-        bar = "#" * (progress.percent * _BAR_WIDTH // 100)
+        percent = progress.percent if progress.stage_percent is None else progress.stage_percent
+        bar = "#" * (percent * _BAR_WIDTH // 100)
         yield f"[{bar:.<{_BAR_WIDTH}}] {progress.stage} {progress_numbers(progress)}".rstrip()
     yield from outcome_lines(seen)
 
@@ -61,10 +62,10 @@ def deciding_condition(status: FineTuneJobStatus) -> Condition | None:
 
 
 def remedy_lines(status: FineTuneJobStatus) -> Iterator[str]:
-    """What to do about the condition that holds the job up."""
+    """What to do about the condition that holds the job up, where it does not say so itself."""
     condition = deciding_condition(status)
     remedy = remedy_of(condition.reason) if condition else None
-    if condition is not None and remedy:
+    if condition is not None and remedy and remedy not in condition.message:
         yield f"what to do about {condition.reason}: {remedy}"
 
 

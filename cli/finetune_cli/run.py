@@ -27,7 +27,7 @@ from finetune_cli.jobfile import one_job, replace_addresses
 from finetune_cli.localjob import LocalFiles, LocalJob
 from finetune_cli.process import TRAINER, Ended, last_lines, run_step
 from finetune_cli.summary import result_lines
-from finetune_cli.text import print_error, print_lines
+from finetune_cli.text import evaluation_lines, print_error, print_lines
 from finetune_cli.view import View, make_view
 
 _MAX_SAID = 100
@@ -40,7 +40,7 @@ def main(options: argparse.Namespace) -> Code:
     output = options.output.expanduser().resolve()
     try:
         job = read_job(options, output)
-        if job.spec.stop_after is None:
+        if job.spec.stop_after is not StopAfter.DATA:
             refuse_missing_accelerators(job.spec.workers.resources, options.processes)
         local = LocalJob.of(job, options.processes)
         files = LocalFiles.of(output, local.identity)
@@ -119,7 +119,7 @@ def _run(local: LocalJob, files: LocalFiles) -> Code:
             return Code.INTERRUPTED
         if not _is_done(prepared, files, "prepare"):
             return Code.FAILED
-        if local.run.spec.stop_after is None:
+        if local.run.spec.stop_after is not StopAfter.DATA:
             _note_data(view, prepared)
     if local.run.spec.stop_after is StopAfter.DATA:
         print_lines(data_lines(prepared))
@@ -137,6 +137,8 @@ def _launch(local: LocalJob, files: LocalFiles, prepared: PrepareMessage) -> Cod
     if message.outcome is Outcome.DONE:
         if message.output is not None:
             print_lines(result_lines(local.run.spec, message.output, message.evaluation))
+        elif message.reason is Reason.BASELINE_MEASURED:
+            print_lines(evaluation_lines(message.evaluation, local.run.spec.method))
         else:
             print(f"{message.message or 'done'}; results lie under {local.run.spec.output.uri}")
         return Code.OK
@@ -163,9 +165,11 @@ def _step(
     label = "Preparing" if step == "prepare" else "Starting"
 
     def tick() -> None:
+        if step == "prepare":  # the last line of its log says more than its progress
+            view.show(f"{label}{_last_said(files.log(step))}", None)
+            return
         progress = read_progress(files.progress)
-        said = _last_said(files.log(step)) if step == "prepare" else ""
-        view.show(progress.stage if progress else f"{label}{said}", progress)
+        view.show(progress.stage if progress else label, progress)
 
     def on_stop() -> None:
         view.note("Stopping: saving a checkpoint (Ctrl-C again gives up what is not saved) ...")

@@ -72,7 +72,7 @@ class Watched:
         """Live from rank 0 where that works, else what the operator wrote last."""
         if seen.status.phase is not Phase.RUNNING:
             self._pod = None
-            return None
+            return seen.status.progress if seen.status.phase is Phase.PREPARING else None
         self._pod = self._pod or self.kubectl.master_pod(seen)
         live = None
         if self._pod is not None:

@@ -1,4 +1,4 @@
-"""Pulls progress from rank 0's pod and decides what is worth a status write.
+"""Pulls progress from the preparation's pod or rank 0's and decides what is worth a status write.
 
 What a pod answers is not trusted: size capped, no redirects, two seconds, checked against the
 schema. Training never depends on being asked.
@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
-from finetune_api.children import incarnation_name
+from finetune_api.children import ROLE_PREPARE, incarnation_name
+from finetune_api.job import LABEL_ROLE
 from finetune_api.progress import MAX_PROGRESS_BYTES, PROGRESS_PATH, PROGRESS_PORT, Progress
 from finetune_api.status import Phase
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 from finetune_operator.backends.pytorchjob import PYTORCHJOB
 from finetune_operator.kinds import PODS, Document, Key
 from finetune_operator.observe import Situation, identity_of
+from finetune_operator.seen import PodPhase
 from finetune_operator.store import Store
 
 logger = logging.getLogger(__name__)
@@ -27,11 +29,12 @@ logger = logging.getLogger(__name__)
 READ_SECONDS = 5.0
 READ_SECONDS_CROWDED = 30.0
 CROWD = 50
-"""Running jobs from which on each is read less often."""
+"""Jobs whose pods work from which on each is read less often."""
 WRITE_SECONDS = 10.0
 WRITES_PER_SECOND = 20.0
 TIMEOUT = aiohttp.ClientTimeout(total=2)
 CONCURRENT_READS = 32
+_PHASES_READ = frozenset({Phase.PREPARING, Phase.RUNNING})
 
 
 class Budget:
@@ -127,7 +130,7 @@ async def fetch_progress(session: aiohttp.ClientSession, url: str) -> Progress |
 
 
 class ProgressReader:
-    """Reads all running jobs in turn; only the leader runs it."""
+    """Reads all jobs whose pods work, in turn; only the leader runs it."""
 
     def __init__(self, store: Store, situation: Situation, enqueue: Callable[[Key], None]) -> None:
         self._store = store
@@ -146,7 +149,7 @@ class ProgressReader:
 
     def _due(self) -> list[tuple[Document, str]]:
         running = [
-            d for d in self._store.jobs() if d.get("status", {}).get("phase") == Phase.RUNNING
+            d for d in self._store.jobs() if d.get("status", {}).get("phase") in _PHASES_READ
         ]
         uids = {document["metadata"]["uid"] for document in running}
         for uid in self._gate.keep_only(uids):
@@ -160,15 +163,27 @@ class ProgressReader:
         return due
 
     def _url(self, document: Document) -> str | None:
-        identity = identity_of(document)
-        incarnation = document["status"].get("incarnation", 0)
-        name = PYTORCHJOB.rank_zero(incarnation_name(identity, incarnation))
-        pod = self._store.get(PODS, (identity.namespace, name))
+        pod = self._pod(document)
         address = pod.get("status", {}).get("podIP") if pod else None
         if not address:
             return None
         host = f"[{address}]" if ":" in address else address
         return f"http://{host}:{PROGRESS_PORT}{PROGRESS_PATH}"
+
+    def _pod(self, document: Document) -> Document | None:
+        """The pod that tells how far the job is."""
+        identity, status = identity_of(document), document["status"]
+        if status["phase"] == Phase.RUNNING:
+            incarnation = status.get("incarnation", 0)
+            name = PYTORCHJOB.rank_zero(incarnation_name(identity, incarnation))
+            return self._store.get(PODS, (identity.namespace, name))
+        preparing = (
+            pod
+            for pod in self._store.owned(PODS, identity.uid)
+            if pod["metadata"]["labels"].get(LABEL_ROLE) == ROLE_PREPARE
+            and pod.get("status", {}).get("phase") == PodPhase.RUNNING
+        )
+        return next(preparing, None)
 
     async def _read(self, session: aiohttp.ClientSession, document: Document, url: str) -> None:
         async with self._slots:
@@ -181,4 +196,4 @@ class ProgressReader:
 
 def _shown(progress: Progress) -> tuple[object, ...]:
     """What people see move."""
-    return progress.percent, progress.stage, progress.stage_percent
+    return progress.percent, progress.stage, progress.stage_percent, progress.resumed_from_step

@@ -149,6 +149,8 @@ class PodEnd:
     at: datetime
     exit_code: int | None = None
     last_step: int | None = None
+    checkpoint_step: int | None = None
+    """Step that the next incarnation goes on from, where the pod knew."""
 
     @property
     def done(self) -> bool:

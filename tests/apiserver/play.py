@@ -70,6 +70,10 @@ class Cluster:
         """What preparation pods end with; None leaves them alone."""
         self.start_pods = True
         """Whether pods of PyTorchJobs are made and run."""
+        self.schedule_pods = True
+        """Whether the scheduler finds nodes for those that are made."""
+        self.pod_ip = "127.0.0.1"
+        """Address of the pods that are made."""
         self.finish_pods = False
         """Whether rank 0 publishes as soon as it runs."""
         self.most_live = 0
@@ -304,7 +308,9 @@ class Cluster:
                 await self._make_pod(
                     owner, "kubeflow.org/v1", "PyTorchJob", name, replica["template"]
                 )
-                status = {"phase": "Running", "podIP": "127.0.0.1"}
+                if not self.schedule_pods:
+                    continue
+                status = {"phase": "Running", "podIP": self.pod_ip}
                 running = {"running": {"startedAt": owner["metadata"]["creationTimestamp"]}}
                 await self.set_pod(name, status, PYTORCH_CONTAINER, running)
 

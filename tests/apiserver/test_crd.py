@@ -44,7 +44,11 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
 ) -> None:
     spec = create(server, job_document("support", namespace))["spec"]
     assert spec["training"]["globalBatchSize"] == 64
-    assert spec["restarts"] == {"max": 3, "startDeadlineSeconds": 900}
+    assert spec["restarts"] == {
+        "max": 3,
+        "startDeadlineSeconds": 900,
+        "stepDeadlineSeconds": 1800,
+    }
     assert spec["podTemplate"]["terminationGracePeriodSeconds"] == 120
     assert "learningRate" not in spec["training"]
 
@@ -112,6 +116,11 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
             "groupBy decides which rows are held out",
         ),
         ({"stopAfter": "Everything"}, "Unsupported value"),
+        (
+            {"stopAfter": "Baseline", "evaluation": {"enabled": False}},
+            "stopAfter Baseline measures the untouched model",
+        ),
+        ({"restarts": {"stepDeadlineSeconds": 5}}, "greater than or equal to 10"),
         ({"evaluation": {"enabled": False, "maxNewTokens": 256}}, "no answer is generated"),
         ({"method": "Reward", "evaluation": {"maxNewTokens": 256}}, "generates no answer"),
         ({"method": "CPT", "training": TRL}, "TRL trains SFT, Reward, DPO, KTO, GRPO only"),
@@ -197,6 +206,9 @@ def test_a_wrong_field_is_refused_with_a_sentence(
             "rewardModel": {"fromJob": {"name": "judge"}},
         },
         {"method": "CPT", "data": {"train": [ROWS], "checks": {"maxInvalidRows": 3}}},
+        {"stopAfter": "Baseline"},
+        {"stopAfter": "Baseline", "evaluation": {"enabled": True, "maxNewTokens": 8}},
+        {"stopAfter": "Data", "evaluation": {"enabled": False}},
         {"stopAfter": "Data", "data": {"train": [ROWS], "groupBy": "customer"}},
         {"data": {"train": [ROWS], "checks": {"language": "DropRows", "languages": ["en", "yue"]}}},
         {"data": {"train": [ROWS], "domainText": [{"uri": "s3://data/manuals/**/*.pdf"}]}},

@@ -55,7 +55,12 @@ class ProgressWriter:
 
     def at_step(self, step: int, total: int) -> None:
         """Say where training stands without having done a step: at its start."""
-        update = {"step": step, "total_steps": total, "percent": 100 * step // total}
+        update = {
+            "step": step,
+            "total_steps": total,
+            "percent": 100 * step // total,
+            "resumed_from_step": step,
+        }
         self._latest = self._latest.model_copy(update=update)
         self._write(force=True)
 
@@ -72,6 +77,7 @@ class ProgressWriter:
             step=step,
             total_steps=total,
             percent=100 * step // total,
+            resumed_from_step=self._latest.resumed_from_step,
             loss=f"{result.loss:.6g}",
             reward=f"{result.means[REWARD]:.6g}" if REWARD in result.means else None,
             learning_rate=f"{result.learning_rate:.6g}",

@@ -21,6 +21,7 @@ class StopAfter(StrEnum):
     """A stage after which a job is complete."""
 
     DATA = "Data"
+    BASELINE = "Baseline"
 
 
 class Evaluation(ApiModel):
@@ -190,6 +191,12 @@ class FineTuneJobSpec(ApiModel):
                 spec.method is not Method.REWARD or spec.adapter.from_ is not AdapterFrom.CONTINUE
             ),
         ),
+        Rule(
+            "!has(self.stopAfter) || self.stopAfter != 'Baseline' || "
+            "!has(self.evaluation.enabled) || self.evaluation.enabled",
+            "stopAfter Baseline measures the untouched model: remove evaluation.enabled: false",
+            lambda spec: spec.stop_after is not StopAfter.BASELINE or spec.evaluation.enabled,
+        ),
         *trl_rules(Checkpoints()),
     )
 
@@ -227,7 +234,8 @@ class FineTuneJobSpec(ApiModel):
     """Measurements before and after training."""
     stop_after: StopAfter | None = None
     """Data ends the job when its data is checked and prepared: the report says what it found, and a
-    job that trains on the same data finds it ready."""
+    job that trains on the same data finds it ready. Baseline also measures the untouched model on
+    the held-out rows; nothing is trained or published."""
     workers: Workers = Field(default_factory=Workers)
     """The training pods."""
     preparation: Preparation = Field(default_factory=Preparation)

@@ -100,3 +100,6 @@ class Restarts(ApiModel):
     """Counted failures that are retried."""
     start_deadline_seconds: Annotated[int, Field(ge=5, le=86_400)] = 900
     """Seconds in which all pods must run, or they are deleted and tried again with backoff."""
+    step_deadline_seconds: Annotated[int, Field(ge=10, le=86_400)] = 1800
+    """Seconds in which a run must get on: finish a forward pass, a token of an answer, or a file.
+    One that hangs for longer is ended and tried again, which counts."""

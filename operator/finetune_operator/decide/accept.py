@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-from finetune_api.reasons import Reason, remedy
+from finetune_api.reasons import Reason
 from finetune_api.resolve import effective, resolve
 from finetune_api.status import ConditionType, Phase
 
 from finetune_operator.decide.conditions import Say, failed, is_true, next_status
 from finetune_operator.decide.decision import Decision, Moment
+from finetune_operator.decide.explain import explained
 
 OUTDATED_SECONDS = 60.0
 
@@ -19,7 +20,7 @@ def leave_newer(moment: Moment) -> Decision | None:
         return None
     status = moment.status
     if status.effective is None:
-        words = f"{moment.seen.invalid}. {remedy(Reason.OPERATOR_OUTDATED)}"
+        words = explained(moment.seen.invalid, Reason.OPERATOR_OUTDATED)
         say = Say(ConditionType.ACCEPTED, None, Reason.OPERATOR_OUTDATED, words)
         status = next_status(moment, Phase.PENDING, [say])
     return Decision("outdated", status).within(OUTDATED_SECONDS)
@@ -29,8 +30,9 @@ def refuse_invalid(moment: Moment) -> Decision | None:
     """The CRD catches nearly all of these; a job from before an upgrade may still break a rule."""
     if moment.seen.spec is not None:
         return None
-    say = Say(ConditionType.ACCEPTED, False, Reason.INVALID_SPEC, moment.seen.invalid)
-    status = failed(moment, Reason.INVALID_SPEC, moment.seen.invalid, say)
+    words = explained(moment.seen.invalid, Reason.INVALID_SPEC)
+    say = Say(ConditionType.ACCEPTED, False, Reason.INVALID_SPEC, words)
+    status = failed(moment, Reason.INVALID_SPEC, words, say)
     return Decision("failed", status)
 
 

@@ -4,6 +4,7 @@ from finetune_api.reasons import Reason
 
 from finetune_operator.decide.conditions import failed
 from finetune_operator.decide.decision import Decision, Moment
+from finetune_operator.decide.explain import explained
 from finetune_operator.times import seconds_since
 
 
@@ -26,4 +27,5 @@ def end_at_deadline(moment: Moment) -> Decision | None:
         f"activeDeadlineSeconds ({spec.active_deadline_seconds}) passed since "
         f"{moment.status.start_time} in phase {moment.status.phase}"
     )
-    return Decision("failed", failed(moment, Reason.DEADLINE_EXCEEDED, message))
+    words = explained(message, Reason.DEADLINE_EXCEEDED)
+    return Decision("failed", failed(moment, Reason.DEADLINE_EXCEEDED, words))

@@ -9,11 +9,11 @@ from finetune_api.status import MAX_ATTEMPTS_KEPT, Attempt, FineTuneJobStatus, P
 
 from finetune_operator.decide.conditions import failed, next_status, reconciling
 from finetune_operator.decide.decision import Action, Decision, Moment, StopPods
+from finetune_operator.decide.explain import explained
+from finetune_operator.decide.restarted import NOT_STARTED, lost_steps
 from finetune_operator.seen import PodEnd
 from finetune_operator.times import format_time, parse_time, seconds_since
 
-NOT_STARTED = "NotStarted"
-"""Uncounted: the pods did not all run in time."""
 MAX_RETRY_SECONDS = 300.0
 SHORT_SECONDS = 60.0
 """An incarnation that ended sooner did not get far; several in a row are slowed down."""
@@ -31,11 +31,20 @@ class Ending:
     pod: str | None = None
     exit_code: int | None = None
     last_step: int | None = None
+    checkpoint_step: int | None = None
 
     @classmethod
     def of(cls, end: PodEnd) -> "Ending":
         """The pod's end as the incarnation's."""
-        return cls(end.outcome, end.reason, end.message, end.pod.name, end.exit_code, end.last_step)
+        return cls(
+            end.outcome,
+            end.reason,
+            end.message,
+            end.pod.name,
+            end.exit_code,
+            end.last_step,
+            end.checkpoint_step,
+        )
 
     @property
     def counted(self) -> bool:
@@ -53,7 +62,7 @@ def attempts_with(moment: Moment, ending: Ending) -> list[Attempt]:
     """status.attempts with this end added."""
     status = moment.status
     step = ending.last_step
-    if step is None and status.progress is not None:
+    if step is None and status.progress and status.progress.resumed_from_step is not None:
         step = status.progress.step
     pods = moment.seen.pod_set(status.incarnation)
     entry = Attempt(
@@ -65,6 +74,7 @@ def attempts_with(moment: Moment, ending: Ending) -> list[Attempt]:
         pod=ending.pod,
         exit_code=ending.exit_code,
         last_step=step,
+        lost_steps=lost_steps(ending.last_step, ending.checkpoint_step),
         started_at=format_time(pods.created) if pods else None,
         ended_at=format_time(moment.now),
     )
@@ -77,9 +87,8 @@ def end_incarnation(moment: Moment, ending: Ending) -> Decision:
     assert spec is not None
     changes: dict[str, object] = {"attempts": attempts_with(moment, ending), "pods": None}
     if ending.outcome == Outcome.USER_ERROR:
-        return Decision(
-            "failed", failed(moment, ending.reason, ending.message, **changes), confirm=True
-        )
+        words = explained(ending.message, ending.reason)
+        return Decision("failed", failed(moment, ending.reason, words, **changes), confirm=True)
     counted = status.counted_failures + (1 if ending.counted else 0)
     changes["counted_failures"] = counted
     if counted > spec.restarts.max and ending.counted:
@@ -87,14 +96,15 @@ def end_incarnation(moment: Moment, ending: Ending) -> Decision:
             f"attempt {status.attempt} was the last of {spec.restarts.max + 1}: "
             f"{ending.reason}: {ending.message}"
         )
-        exhausted = failed(moment, Reason.RESTARTS_EXHAUSTED, message, **changes)
+        words = explained(message, ending.reason, Reason.RESTARTS_EXHAUSTED)
+        exhausted = failed(moment, Reason.RESTARTS_EXHAUSTED, words, **changes)
         return Decision("failed", exhausted, confirm=True)
     if ending.outcome == Outcome.OUT_OF_MEMORY:
         changes["micro_batch_tokens"] = _halved(moment)
     changes["retry_at"] = _retry_at(moment, ending, counted)
     reason = ending.reason if ending.outcome == NOT_STARTED else Reason.RESTARTING
     message = f"incarnation {status.incarnation} ended: {ending.reason}: {ending.message}"
-    says = [reconciling(True, reason, message)]
+    says = [reconciling(True, reason, explained(message, ending.reason))]
     actions = tuple(_stop_all(moment))
     restarting = next_status(moment, Phase.RESTARTING, says, **changes)
     return Decision("ended", restarting, actions, requeue_after=0.0, confirm=True)

@@ -1,5 +1,6 @@
 """How pods ended, and which of several ends is the cause."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from finetune_api.exits import Outcome, outcome_of
@@ -31,7 +32,8 @@ def judge(pod: Pod, now: datetime) -> PodEnd | None:
     lost = pod.gone or pod.deleted_at is not None or pod.disrupted is not None
     message = decode(LaunchMessage, ended.text) if ended else None
     if ended and message and (not lost or message.outcome in _BELIEVED_OF_LOST_PODS):
-        return _told(pod, ended, message, now, message.last_step)
+        end = _told(pod, ended, message, now)
+        return replace(end, last_step=message.last_step, checkpoint_step=message.checkpoint_step)
     if lost:
         return _lost(pod, now)
     if ended is None:
@@ -46,7 +48,7 @@ def judge_prepare(pod: Pod, now: datetime) -> PodEnd | None:
         return None
     message = decode(PrepareMessage, ended.text)
     if message is not None:
-        return _told(pod, ended, message, now, None)
+        return _told(pod, ended, message, now)
     if pod.disrupted or pod.deleted_at or pod.gone:
         return None
     return _silent(pod, ended, now)
@@ -73,11 +75,9 @@ def _precedence(end: PodEnd) -> tuple[int, datetime, bool, str]:
     return place, end.at, end.outcome == POD_LOST, end.pod.name
 
 
-def _told(
-    pod: Pod, ended: Terminated, message: TerminationMessage, now: datetime, step: int | None
-) -> PodEnd:
+def _told(pod: Pod, ended: Terminated, message: TerminationMessage, now: datetime) -> PodEnd:
     text = message.message if message.where is None else f"{message.where}: {message.message}"
-    return PodEnd(pod, message.outcome, message.reason, text, ended.at or now, _code(ended), step)
+    return PodEnd(pod, message.outcome, message.reason, text, ended.at or now, _code(ended))
 
 
 def _silent(pod: Pod, ended: Terminated, now: datetime) -> PodEnd:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from finetune_api.lineage import WIRE_BLOCKS, run_folder
-from finetune_api.reasons import Reason, remedy
+from finetune_api.reasons import Reason
 from finetune_api.spec import FineTuneJobSpec, Method
 from finetune_api.status import (
     ConditionType,
@@ -15,6 +15,7 @@ from finetune_api.status import (
 
 from finetune_operator.decide.conditions import Say, condition_of, failed, next_status, reconciling
 from finetune_operator.decide.decision import Decision, Moment
+from finetune_operator.decide.explain import explained
 from finetune_operator.seen import Parent, ParentJob
 
 
@@ -45,7 +46,7 @@ def await_parents(moment: Moment) -> Decision | None:
 
 
 def _refused(moment: Moment, reason: Reason, words: str) -> Decision:
-    message = f"{words}. {remedy(reason)}"
+    message = explained(words, reason)
     say = Say(ConditionType.ACCEPTED, False, reason, message)
     return Decision("failed", failed(moment, reason, message, say))
 
@@ -95,7 +96,7 @@ def _awaiting(moment: Moment, parents: tuple[Parent, ...]) -> FineTuneJobStatus:
     reason = Reason.PARENT_FAILED if broken else Reason.WAITING_FOR_PARENT
     words = "; ".join(f"FineTuneJob {parent.name} {_state(parent.job)}" for parent in waiting)
     if broken or absent:
-        words = f"{words}. {remedy(reason)}"
+        words = explained(words, reason)
     stalled = _not_stalled(moment, reason)
     if broken:
         stalled = [Say(ConditionType.STALLED, True, reason, words)]

@@ -5,12 +5,14 @@ from typing import Any
 
 from finetune_api.exits import Outcome
 from finetune_api.messages import PrepareMessage, decode
+from finetune_api.progress import Stage
 from finetune_api.reasons import Reason, remedy
 from finetune_api.spec import StopAfter
 from finetune_api.status import ConditionType, FineTuneJobStatus, Phase
 
 from finetune_operator.decide.conditions import Say, complete, failed, next_status, reconciling
 from finetune_operator.decide.decision import CreatePrepare, Decision, Moment, StopPrepare
+from finetune_operator.decide.explain import explained
 from finetune_operator.decide.outcome import judge_prepare
 from finetune_operator.decide.uncreated import CREATION_SECONDS, uncreated
 from finetune_operator.seen import Finish, Obstacle, Pod, PodEnd
@@ -25,7 +27,8 @@ def take_result(moment: Moment) -> Decision | None:
         if end.done:
             return _done(moment, end)
         if end.outcome == Outcome.USER_ERROR:
-            return Decision("failed", _failed(moment, end.reason, end.message, end))
+            words = explained(end.message, end.reason)
+            return Decision("failed", _failed(moment, end.reason, words, end))
     return None
 
 
@@ -66,8 +69,13 @@ def _done(moment: Moment, end: PodEnd) -> Decision:
     message = decode(PrepareMessage, text)
     if message is None or (message.prepared is None and message.adopted is None):
         words = "the preparation ended with code 0 but did not say where its data lies"
+        words = explained(words, Reason.INTERNAL_ERROR)
         return Decision("failed", _failed(moment, Reason.INTERNAL_ERROR, words, end))
-    changes: dict[str, Any] = {"prepared": message.prepared, "data": message.data}
+    changes: dict[str, Any] = {
+        "prepared": message.prepared,
+        "data": message.data,
+        "progress": None,  # training begins anew
+    }
     if message.adapter is not None and moment.status.effective is not None:
         update = {"adapter": message.adapter}
         changes["effective"] = moment.status.effective.model_copy(update=update)
@@ -98,13 +106,15 @@ def _preparing(moment: Moment) -> FineTuneJobStatus:
     reason = found.reason if found else Reason.PREPARING
     words = found.message if found else ""
     if found and found.reason is not Reason.PREPARING:
-        words = f"{words.rstrip('.')}. {remedy(found.reason)}"
+        words = explained(words, found.reason)
     says = [
         Say(ConditionType.DATA_READY, None, reason, words),
         reconciling(True, reason, words),
     ]
     start = moment.status.start_time or format_time(moment.now)
-    return next_status(moment, Phase.PREPARING, says, start_time=start)
+    told = moment.seen.progress
+    progress = told if told and told.stage is Stage.PREPARING else moment.status.progress
+    return next_status(moment, Phase.PREPARING, says, start_time=start, progress=progress)
 
 
 def _obstacle(moment: Moment) -> Obstacle | None:
@@ -124,9 +134,7 @@ def _obstacle(moment: Moment) -> Obstacle | None:
     ends = _ends(moment)
     if ends and not running:
         last = ends[0]
-        words = (
-            f"tried again after {last.reason}: {last.message.rstrip('.')}. {remedy(last.reason)}"
-        )
+        words = explained(f"tried again after {last.reason}: {last.message}", last.reason)
         return Obstacle(Reason.PREPARING, words)
     return None
 
@@ -134,9 +142,14 @@ def _obstacle(moment: Moment) -> Obstacle | None:
 def _given_up(moment: Moment, words: str) -> FineTuneJobStatus:
     ends = _ends(moment)
     if not ends:
-        return _failed(moment, Reason.RESTARTS_EXHAUSTED, f"the preparation failed: {words}", None)
+        message = explained(f"the preparation failed: {words}", Reason.RESTARTS_EXHAUSTED)
+        return _failed(moment, Reason.RESTARTS_EXHAUSTED, message, None)
     last = ends[0]
-    message = f"the preparation failed, last by {last.reason}: {last.message}"
+    message = explained(
+        f"the preparation failed, last by {last.reason}: {last.message}",
+        last.reason,
+        Reason.RESTARTS_EXHAUSTED,
+    )
     return _failed(moment, Reason.RESTARTS_EXHAUSTED, message, last)
 
 

@@ -1,10 +1,11 @@
-"""Success: rank 0 published this job's recipe; latched before any child is deleted."""
+"""Success: rank 0 did what the job asks for; latched before any child is deleted."""
 
 from finetune_api.children import incarnation_name
 from finetune_api.exits import Outcome
 from finetune_api.messages import LaunchMessage, decode
 from finetune_api.progress import Progress, Stage
-from finetune_api.reasons import Reason
+from finetune_api.reasons import Reason, remedy
+from finetune_api.spec import StopAfter
 from finetune_api.status import FineTuneJobStatus
 
 from finetune_operator.backends.pytorchjob import PYTORCHJOB
@@ -15,42 +16,49 @@ from finetune_operator.seen import Pod
 
 
 def take_result(moment: Moment) -> Decision | None:
-    """Complete the job when the pod of rank 0 of any incarnation says that it published."""
+    """Complete the job when the pod of rank 0 of any incarnation says that it published, or that
+    it measured where the job asks for no more."""
     prepared = moment.status.prepared
     if prepared is None:
         return None
     for pod in moment.seen.train_pods:
-        message = _published(moment, pod)
+        message = _result(moment, pod)
         if message is not None and message.recipe_hash in {None, prepared.recipe_hash}:
             return Decision("complete", _completed(moment, pod, message))
     return None
 
 
-def _published(moment: Moment, pod: Pod) -> LaunchMessage | None:
+def _result(moment: Moment, pod: Pod) -> LaunchMessage | None:
     rank_zero = PYTORCHJOB.rank_zero(incarnation_name(moment.seen.identity, pod.incarnation))
     if pod.terminated is None or pod.name != rank_zero:
         return None
     message = decode(LaunchMessage, pod.terminated.text)
-    if message is None or message.outcome is not Outcome.DONE or message.output is None:
+    if message is None or message.outcome is not Outcome.DONE:
         return None
-    return message
+    measured = message.reason is Reason.BASELINE_MEASURED and message.evaluation is not None
+    if _ends_untrained(moment):
+        return message if measured else None
+    return message if message.output is not None else None
+
+
+def _ends_untrained(moment: Moment) -> bool:
+    spec = moment.seen.spec
+    return spec is not None and spec.stop_after is StopAfter.BASELINE
 
 
 def _completed(moment: Moment, pod: Pod, message: LaunchMessage) -> FineTuneJobStatus:
-    assert message.output is not None
-    changes: dict[str, object] = {
-        "output": message.output,
-        "evaluation": message.evaluation,
-        "progress": _final_progress(moment.status.progress, message.last_step),
-    }
+    changes: dict[str, object] = {"evaluation": message.evaluation}
+    if message.output is not None:
+        progress = _final_progress(moment.status.progress, message.last_step)
+        changes |= {"output": message.output, "progress": progress}
     if pod.incarnation == moment.status.incarnation and not has_ended(moment.status):
         code = pod.terminated.exit_code if pod.terminated else None
         ending = Ending(
-            Outcome.DONE, Reason.PUBLISHED, message.message, pod.name, code, message.last_step
+            Outcome.DONE, message.reason, message.message, pod.name, code, message.last_step
         )
         changes["attempts"] = attempts_with(moment, ending)
-    words = message.message or f"published {message.output.uri}"
-    return complete(moment, Reason.PUBLISHED, words, **changes)
+    words = message.message or remedy(message.reason)
+    return complete(moment, message.reason, words, **changes)
 
 
 def _final_progress(seen: Progress | None, last_step: int | None) -> Progress | None:

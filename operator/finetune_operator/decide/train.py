@@ -1,20 +1,21 @@
 """The incarnations: at most one set of training pods lives, and each change of pods ends it."""
 
-from finetune_api.progress import Progress
-from finetune_api.reasons import Reason, remedy
+from finetune_api.progress import Progress, Stage
+from finetune_api.reasons import Reason
 from finetune_api.status import Phase, PodsStatus
 
 from finetune_operator.backends.pytorchjob import PYTORCHJOB
 from finetune_operator.decide.conditions import next_status, reconciling
 from finetune_operator.decide.decision import CreatePods, Decision, Moment, StopPods
 from finetune_operator.decide.ending import (
-    NOT_STARTED,
     Ending,
     end_incarnation,
     has_ended,
     wait_or_stop,
 )
+from finetune_operator.decide.explain import explained
 from finetune_operator.decide.members import ending_of, members_of
+from finetune_operator.decide.restarted import NOT_STARTED, with_costs
 from finetune_operator.decide.uncreated import CREATION_SECONDS, uncreated
 from finetune_operator.seen import Obstacle, Pod, PodSet
 from finetune_operator.times import format_time, seconds_since
@@ -57,11 +58,15 @@ def _start(moment: Moment, incarnation: int) -> Decision:
         return _backend_missing(moment)
     attempt = moment.status.counted_failures + 1
     says = [reconciling(True, Reason.WAITING_FOR_PODS, f"incarnation {incarnation} is asked for")]
+    progress = moment.status.progress
+    if progress is not None:  # what these pods go on from is not known yet
+        progress = progress.model_copy(update={"resumed_from_step": None})
     status = next_status(
         moment,
         Phase.QUEUED,
         says,
         attempt=attempt,
+        progress=progress,
         incarnation=incarnation,
         backend=moment.status.backend or PYTORCHJOB.name,
         retry_at=None,
@@ -80,14 +85,14 @@ def _create_or_lost(moment: Moment) -> Decision:
         return _backend_missing(moment)
     obstacle = moment.seen.obstacle
     if obstacle is not None:
-        words = f"{obstacle.message}. {remedy(obstacle.reason)}"
+        words = explained(obstacle.message, obstacle.reason)
         status = next_status(moment, Phase.QUEUED, [reconciling(True, obstacle.reason, words)])
     create = CreatePods(status.attempt, status.incarnation)
     return Decision("create", status, (create,))
 
 
 def _backend_missing(moment: Moment) -> Decision:
-    words = f"PyTorchJob is not served. {remedy(Reason.BACKEND_UNAVAILABLE)}"
+    words = explained("PyTorchJob is not served", Reason.BACKEND_UNAVAILABLE)
     says = [reconciling(True, Reason.BACKEND_UNAVAILABLE, words)]
     status = next_status(moment, Phase.QUEUED, says)
     return Decision("backend-unavailable", status)
@@ -125,9 +130,12 @@ def _observe(moment: Moment, pods: PodSet, members: list[Pod]) -> Decision:
 
 def _running(moment: Moment, known: PodsStatus) -> Decision:
     says = [reconciling(False, Reason.LAUNCHED)]
-    changes: dict[str, object] = {"pods": known}
-    if moment.seen.progress is not None:
-        changes["progress"] = _with_known_steps(moment.seen.progress, moment.status.progress)
+    status, told = moment.status, moment.seen.progress
+    progress = status.progress
+    if told is not None and told.stage is not Stage.PREPARING:
+        progress = _with_known_steps(told, status.progress)
+    attempts = with_costs(status, known, progress.resumed_from_step if progress else None)
+    changes = {"pods": known, "progress": progress, "attempts": attempts}
     return Decision("running", next_status(moment, Phase.RUNNING, says, **changes))
 
 
@@ -155,7 +163,7 @@ def _waiting(moment: Moment, known: PodsStatus, pods: PodSet, members: list[Pod]
         late = f"not all pods ran within {spec.restarts.start_deadline_seconds} s: {words}"
         return end_incarnation(moment, Ending(NOT_STARTED, Reason.START_DEADLINE_EXCEEDED, late))
     if obstacle.reason is not Reason.WAITING_FOR_PODS:
-        words = f"{words.rstrip('.')}. {remedy(obstacle.reason)}"
+        words = explained(words, obstacle.reason)
     says = [reconciling(True, obstacle.reason, words)]
     status = next_status(moment, Phase.QUEUED, says, pods=known)
     decision = Decision("waiting", status, (), left)

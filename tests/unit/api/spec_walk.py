@@ -110,7 +110,7 @@ NEEDS: dict[tuple[str, ...], dict[str, Any]] = {
     ("checkpoints", "best"): {"training": {"evalEverySteps": 1}, "method": "DPO"},
 }
 """What else a job must say, or with None leave out, for a field, or any below it, to be allowed."""
-NOT_ALONE = {("data", "evaluation", "weight"), ("stopAfter",)}
+NOT_ALONE = {("data", "evaluation", "weight")}
 """Fields that have no second value, or one only where it is refused."""
 
 

@@ -72,6 +72,11 @@ def test_the_smallest_job_is_valid() -> None:
             "start adapter",
         ),
         (
+            {"stopAfter": "Baseline", "evaluation": {"enabled": False}},
+            "spec: stopAfter Baseline measures the untouched model: remove evaluation.enabled: "
+            "false",
+        ),
+        (
             {"adapter": {"type": "None"}, "output": {"uri": "s3://a/b", "merged": True}},
             "spec: with adapter.type None the result is a whole model already: remove "
             "output.merged",
@@ -552,14 +557,14 @@ def test_fields_that_a_local_run_leaves_out_are_named_when_set() -> None:
     assert unused_locally(job()) == []
     made = job(
         podTemplate={"labels": {"a": "b"}},
-        restarts={"max": 1},
+        restarts={"max": 1, "stepDeadlineSeconds": 60},
         suspend=True,
         ttlSecondsAfterFinished=5,
         training={"seed": 1},
     )
     assert unused_locally(made) == [
         "podTemplate",
-        "restarts",
+        "restarts.max",
         "suspend",
         "ttlSecondsAfterFinished",
     ]

@@ -84,6 +84,21 @@ def test_a_run_ends_with_quality_and_the_lines_that_load_the_result(
     ]
 
 
+def test_a_run_that_stops_after_its_baseline_ends_with_what_was_measured(
+    finetune: CommandLine, write_job: WriteJob
+) -> None:
+    evaluation = {"question": "Who pays?", "before": {"crossEntropy": "3.1", "answer": "eh"}}
+    message = {"outcome": "Done", "reason": "BaselineMeasured", "evaluation": evaluation}
+    trainer = {"prepare": PREPARED, "launch": {"message": message}}
+    result = finetune.run(*arguments(write_job(stopAfter="Baseline")), trainer=trainer)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-3:] == [
+        "held-out cross entropy: 3.1 before, not measured after (nats per token)",
+        "question: Who pays?",
+        "answer before: eh",
+    ]
+
+
 def test_prepare_ends_with_the_data_and_what_the_checks_found(
     finetune: CommandLine, write_job: WriteJob
 ) -> None:

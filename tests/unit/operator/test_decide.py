@@ -9,7 +9,7 @@ from finetune_api.exits import Outcome
 from finetune_api.progress import Progress, Stage
 from finetune_api.reasons import Reason
 from finetune_api.spec import Adapter, AdapterFrom, AdapterType
-from finetune_api.status import Phase, RowError
+from finetune_api.status import Attempt, EvaluationStatus, Measurement, Phase, RowError
 from finetune_operator.decide.decision import (
     CreatePods,
     CreatePrepare,
@@ -24,6 +24,7 @@ from tests.unit.operator.builders import (
     DATA,
     OUTPUT,
     PREPARED,
+    PREPARED_TEXT,
     PUBLISHED_TEXT,
     START,
     World,
@@ -127,7 +128,7 @@ def test_bad_rows_fail_the_job_and_are_named() -> None:
     assert world.phase is Phase.FAILED
     assert world.condition("DataReady") == ("False", "InvalidData")
     assert world.condition("Stalled") == ("True", "InvalidData")
-    assert world.message("Failed") == "s3://data/rows.jsonl:7: 1 row is invalid"
+    assert world.message("Failed").startswith("s3://data/rows.jsonl:7: 1 row is invalid. Mend")
     assert world.status.data is not None
     assert world.status.data.first_errors == [error]
 
@@ -461,6 +462,75 @@ def test_out_of_memory_halves_the_micro_batch() -> None:
         world.running(incarnation + 1)
 
 
+def attempt_of(world: World, incarnation: int) -> Attempt:
+    return next(a for a in world.status.attempts or [] if a.incarnation == incarnation)
+
+
+def lose(world: World) -> World:
+    """The pods of this incarnation are gone; play until the next is asked for."""
+    lost = world.status.incarnation
+    world.see(pod_sets=(), train_pods=(), progress=None).step()
+    while world.status.incarnation == lost:
+        world.wait(1).step()
+    return world
+
+
+def trains(world: World, step: int, resumed_from: int) -> World:
+    told = Progress(stage=Stage.TRAINING, step=step, total_steps=99, resumed_from_step=resumed_from)
+    world.see(progress=told).step()
+    return world.see(progress=None)
+
+
+def test_steps_that_were_lost_are_known_once_the_next_incarnation_goes_on() -> None:
+    world = trains(World().running(), 50, 0)
+    lose(world)
+    assert (attempt_of(world, 1).last_step, attempt_of(world, 1).lost_steps) == (50, None)
+    world.running(2)
+    assert attempt_of(world, 1).lost_steps is None
+    trains(world, 41, 40)
+    assert attempt_of(world, 1).lost_steps == 10
+    before = world.status
+    trains(world, 41, 40).wait(60).step()
+    assert world.status == before
+
+
+def test_an_incarnation_that_did_not_come_to_train_lost_nothing() -> None:
+    world = trains(World().running(), 50, 0)
+    lose(world).running(2)
+    lose(world).running(3)
+    trains(world, 40, 40)
+    assert attempt_of(world, 1).lost_steps == 10
+    assert (attempt_of(world, 2).last_step, attempt_of(world, 2).lost_steps) == (None, None)
+
+
+def test_a_pod_that_names_its_last_checkpoint_tells_the_lost_steps_at_once() -> None:
+    world = World().running()
+    words = told(Outcome.INTERNAL, Reason.INTERNAL_ERROR, last_step=12, checkpoint_step=9)
+    fail_once(world, 1, words)
+    assert attempt_of(world, 1).lost_steps == 3
+    saved = told(Outcome.INTERRUPTED, Reason.INTERRUPTED, last_step=9, checkpoint_step=9)
+    world = World().running()
+    fail_once(world, 1, saved)
+    assert attempt_of(world, 1).lost_steps == 0
+
+
+def test_a_restart_lasts_until_all_pods_of_the_next_run_and_not_over_a_suspension() -> None:
+    world = World(restarts={"startDeadlineSeconds": 30}).running().wait(100)
+    fail_once(world, 1, told(Outcome.INTERNAL, Reason.INTERNAL_ERROR))
+    lose(world).wait(20)
+    world.see(pod_sets=(pod_set(2),)).step()
+    world.wait(31).step()
+    assert attempt_of(world, 2).outcome == "NotStarted"
+    lose(world).wait(5).running(3)
+    first, second = attempt_of(world, 1), attempt_of(world, 2)
+    assert (first.restart_seconds, second.restart_seconds) == (76, 15)
+    suspended(world, suspend=True).step()
+    world.see(pod_sets=(), train_pods=()).step()
+    suspended(world, suspend=False).step()
+    world.wait(60).running(4)
+    assert attempt_of(world, 3).restart_seconds is None
+
+
 def test_a_log_tail_goes_cut_into_the_attempts() -> None:
     world = World().running()
     fail_once(world, 1, ended("x" * 5000 + "ValueError: bad", 1))
@@ -558,6 +628,44 @@ def complete(**spec: Any) -> World:
     done = train_pod(phase=PodPhase.SUCCEEDED, terminated=ended(PUBLISHED_TEXT, 0))
     world.see(train_pods=(done,)).step()
     return world
+
+
+MEASURED = EvaluationStatus(before=Measurement(cross_entropy="3.1"))
+
+
+def test_a_job_that_stops_after_its_baseline_publishes_nothing() -> None:
+    world = World(stopAfter="Baseline").running()
+    end = told(Outcome.DONE, Reason.BASELINE_MEASURED, evaluation=MEASURED, recipe_hash="bb")
+    world.see(train_pods=(train_pod(phase=PodPhase.SUCCEEDED, terminated=end),)).step()
+    assert world.condition("Complete") == ("True", "BaselineMeasured")
+    assert world.status.evaluation == MEASURED
+    assert world.status.output is None
+    assert attempt_of(world, 1).outcome == "Done"
+
+
+def test_a_job_that_trains_is_not_complete_by_a_measurement() -> None:
+    world = World().running()
+    end = told(Outcome.DONE, Reason.BASELINE_MEASURED, evaluation=MEASURED, recipe_hash="bb")
+    world.see(train_pods=(train_pod(phase=PodPhase.SUCCEEDED, terminated=end),)).step()
+    assert world.phase is Phase.RESTARTING
+
+
+def test_the_preparation_tells_how_far_it_is_until_training_begins() -> None:
+    world = World()
+    world.step()
+    told_now = Progress(stage=Stage.PREPARING, stage_percent=40)
+    world.see(prepare_job=prepare_job(), progress=told_now).step()
+    assert world.status.progress == told_now
+    before = world.status
+    world.see(progress=None).wait(5).step()
+    assert world.status == before
+    pod = prepare_pod(phase=PodPhase.SUCCEEDED, terminated=ended(PREPARED_TEXT, 0))
+    world.see(prepare_pods=(pod,), progress=told_now).step()
+    assert world.status.progress is None
+    world.step()
+    pods = (train_pod(phase=PodPhase.RUNNING),)
+    world.see(pod_sets=(pod_set(),), train_pods=pods).step()
+    assert (world.phase, world.status.progress) == (Phase.RUNNING, None)
 
 
 def test_finished_children_stay_and_running_ones_do_not() -> None:

@@ -20,8 +20,9 @@ from finetune_api.runfile import RunFile
 from finetune_api.spec import Storage
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.interrupt import interrupted
+from finetune_trainer.pulse import Known
 from finetune_trainer.stages import merging, publish, sequence
-from finetune_trainer.stages.context import Known, open_run
+from finetune_trainer.stages.context import open_run
 from finetune_trainer.stages.sequence import run_stages
 from finetune_trainer.start_files import find_record
 from finetune_trainer.storage import Store, open_store

@@ -14,7 +14,8 @@ from finetune_api.runfile import RunFile
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.model_check import check_model
 from finetune_trainer.progress import ProgressWriter
-from finetune_trainer.stages.context import Known, Run, open_run
+from finetune_trainer.pulse import Known
+from finetune_trainer.stages.context import Run, open_run
 from finetune_trainer.stages.fetch import fetch, is_loaded
 from finetune_trainer.storage import open_store, retry
 from transformers import AutoModelForCausalLM

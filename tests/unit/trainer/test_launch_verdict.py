@@ -12,18 +12,21 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 from finetune_api.errors import InternalError
 from finetune_api.exits import Outcome
 from finetune_api.messages import LaunchMessage
 from finetune_api.progress import Progress, Stage
 from finetune_api.reasons import Reason
 from finetune_api.spec import Workers
-from finetune_api.status import OutputStatus
+from finetune_api.status import EvaluationStatus, OutputStatus
 from finetune_trainer.launch.memory import oom_kills
 from finetune_trainer.launch.results import RankEnd, prepare_folder, read_results, write_result
 from finetune_trainer.launch.server import start_server
 from finetune_trainer.launch.topology import Topology, threads_per_process
 from finetune_trainer.launch.verdict import verdict
+from finetune_trainer.pulse import Known
+from finetune_trainer.stages.rank import unexpected_end
 
 from tests.unit.trainer.engine_support import REPOSITORY
 
@@ -71,10 +74,46 @@ def test_the_result_of_the_publishing_rank_is_the_one_that_names_the_output() ->
     assert verdict(ends, asked_to_stop=True, out_of_memory=False).output == OUTPUT
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("NCCL error: unhandled cuda error: Cuda failure 2 'out of memory'"),
+    ],
+    ids=["device", "host", "allocator of CPUs", "cuBLAS", "NCCL"],
+)
+def test_memory_that_runs_out_is_told_as_such_in_the_words_of_its_library(
+    error: Exception,
+) -> None:
+    message = unexpected_end(error, Known(last_step=7), peer_loss=False)
+    assert (message.outcome, message.reason) == (Outcome.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY)
+    assert (str(error) in message.message, message.last_step) == (True, 7)
+
+
+def test_a_rank_that_measured_speaks_for_those_that_helped() -> None:
+    told = LaunchMessage(
+        outcome=Outcome.DONE, reason=Reason.BASELINE_MEASURED, evaluation=EvaluationStatus()
+    )
+    helped = said(Outcome.DONE, Reason.BASELINE_MEASURED)
+    ends = [RankEnd(1, helped, 1), RankEnd(0, told, 2)]
+    assert verdict(ends, asked_to_stop=False, out_of_memory=False) == told
+
+
 def test_of_ranks_that_stopped_the_one_that_knows_what_is_saved_speaks() -> None:
     saved = STOPPED.model_copy(update={"checkpoint_step": 7})
     ends = [RankEnd(0, saved, ended_at=2), RankEnd(1, STOPPED, ended_at=1)]
     assert verdict(ends, asked_to_stop=True, out_of_memory=False).checkpoint_step == 7
+
+
+def test_a_hang_is_told_unless_a_rank_knows_better() -> None:
+    hang = said(Outcome.INFRASTRUCTURE, Reason.HANG)
+    killed = RankEnd(1, None, exit_code=-9)
+    for knows, told in ((LOST, hang), (BROKEN, BROKEN), (DONE, DONE)):
+        ends = [RankEnd(0, knows, 1), killed]
+        assert verdict(ends, asked_to_stop=False, out_of_memory=False, hang=hang) == told
 
 
 def test_a_silent_death_names_rank_and_signal() -> None:

@@ -23,8 +23,9 @@ from finetune_api.runfile import RunFile
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.interrupt import StopFlag
 from finetune_trainer.engine.scoring import measure_split
+from finetune_trainer.pulse import Known
 from finetune_trainer.stages import merging, publish, reward, sequence, train
-from finetune_trainer.stages.context import Known, open_run
+from finetune_trainer.stages.context import open_run
 from finetune_trainer.stages.result import save_result
 from finetune_trainer.stages.sequence import run_stages
 from finetune_trainer.storage import open_store

@@ -19,9 +19,11 @@ from torch._C._distributed_c10d import Store
 
 from finetune_trainer.arrays import Float32, Int64
 from finetune_trainer.engine.interrupt import StopFlag, interrupted
+from finetune_trainer.pulse import Pulse
 
-COLLECTIVE_TIMEOUT = timedelta(minutes=30)
-"""A collective that takes longer means a peer that hangs."""
+_COLLECTIVE_MARGIN = timedelta(minutes=5)
+"""A collective that takes this much longer than a step may means a peer that hangs; the launchers,
+which know more, speak before."""
 _STOP_KEY = "finetune/stop"
 _POLL_SECONDS = 0.1
 _PEER_PHRASES = (
@@ -40,13 +42,21 @@ class Comm:
     """This rank's place among all, and how it talks to them."""
 
     def __init__(
-        self, *, rank: int, world_size: int, local_rank: int, device: torch.device, stop: StopFlag
+        self,
+        *,
+        rank: int,
+        world_size: int,
+        local_rank: int,
+        device: torch.device,
+        stop: StopFlag,
+        pulse: Pulse,
     ) -> None:
         self.rank = rank
         self.world_size = world_size
         self.local_rank = local_rank
         self.device = device
         self.stop = stop
+        self.pulse = pulse
         self._store: Store | None = None
         self._control: dist.ProcessGroup | None = None
 
@@ -59,11 +69,19 @@ class Comm:
             local_rank=0,
             device=torch.device("cpu"),
             stop=stop or StopFlag(),
+            pulse=Pulse(),
         )
 
     @classmethod
-    def from_environment(cls, stop: StopFlag) -> "Comm":
-        """Join the group that the elastic agent's variables describe."""
+    def from_environment(
+        cls, stop: StopFlag, pulse: Pulse, step_deadline: timedelta = timedelta(minutes=30)
+    ) -> "Comm":
+        """Join the group that the elastic agent's variables describe.
+
+        Args:
+            pulse: of this rank.
+            step_deadline: longest time of a step.
+        """
         local_rank = int(os.environ["LOCAL_RANK"])
         device = torch.device("cpu")
         if torch.cuda.is_available():
@@ -75,18 +93,19 @@ class Comm:
             local_rank=local_rank,
             device=device,
             stop=stop,
+            pulse=pulse,
         )
-        comm._join()
+        comm._join(step_deadline + _COLLECTIVE_MARGIN)
         return comm
 
-    def _join(self) -> None:
+    def _join(self, timeout: timedelta) -> None:
         on_device = self.device.type == "cuda"
         dist.init_process_group(
             "nccl" if on_device else "gloo",
-            timeout=COLLECTIVE_TIMEOUT,
+            timeout=timeout,
             device_id=self.device if on_device else None,
         )
-        self._control = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+        self._control = dist.new_group(backend="gloo", timeout=timeout)
         self._store = dist.distributed_c10d._get_default_store()
 
     @property
@@ -108,6 +127,7 @@ class Comm:
         Collective: all ranks get the same answer at the same point of their work.
         """
         *sums, asked = self.sum([*values, float(self.stop.is_set)])
+        self.pulse.beat()
         return asked > 0, sums
 
     def sum_array(self, values: Float32) -> Float32:
@@ -155,8 +175,10 @@ class Comm:
         """Wait for a value under `key`. Raises InterruptedRunError when asked to stop."""
         assert self._store is not None
         while not self._store.check([f"finetune/{key}"]):
-            self.check_stop()
+            self.pulse.rest()
+            self.look_for_stop()
             time.sleep(_POLL_SECONDS)
+        self.pulse.beat()
         return json.loads(self._store.get(f"finetune/{key}"))
 
     def gather(self, key: str, value: Any = None) -> list[Any]:
@@ -172,6 +194,11 @@ class Comm:
     def check_stop(self) -> None:
         """Between pieces of work outside of steps: raise InterruptedRunError if any rank was
         asked to stop."""
+        self.pulse.beat()
+        self.look_for_stop()
+
+    def look_for_stop(self) -> None:
+        """The same in the middle of a piece of work, which does not get on by being looked at."""
         if self.stop_is_known():
             raise interrupted("no step was under way")
 

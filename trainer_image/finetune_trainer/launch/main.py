@@ -12,7 +12,7 @@ from finetune_api.errors import FineTuneError, InternalError
 from finetune_api.exits import Outcome, exit_code
 from finetune_api.messages import LaunchMessage, encode
 from finetune_api.pods import hub_variables
-from finetune_api.progress import PROGRESS_FILE, PROGRESS_PORT, PROGRESS_PORT_VARIABLE
+from finetune_api.progress import PROGRESS_FILE
 from finetune_api.reasons import Reason
 from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE, RunFile
 from pydantic import ValidationError
@@ -20,9 +20,11 @@ from pydantic import ValidationError
 from finetune_trainer.launch.init import run_as_init
 from finetune_trainer.launch.memory import oom_kills
 from finetune_trainer.launch.results import prepare_folder, read_results
-from finetune_trainer.launch.server import start_server
+from finetune_trainer.launch.server import progress_port, start_server
 from finetune_trainer.launch.topology import Topology, threads_per_process
-from finetune_trainer.launch.verdict import verdict
+from finetune_trainer.launch.verdict import verdict, with_steps
+from finetune_trainer.launch.watchdog import Watchdog
+from finetune_trainer.pulse import prepare_pulses, read_beats
 
 _LOG_FORMAT = "%(asctime)s %(message)s"
 
@@ -67,8 +69,9 @@ def _run(run_file: Path) -> LaunchMessage:
     run = _load(run_file)
     work = _work_folder()
     prepare_folder(work)
+    prepare_pulses(work)
     (work / PROGRESS_FILE).unlink(missing_ok=True)
-    port = int(os.environ.get(PROGRESS_PORT_VARIABLE, PROGRESS_PORT))
+    port = progress_port()
     server = start_server(work / PROGRESS_FILE, port) if port else None
     topology = Topology.of(run.spec.workers, os.environ)
     _set_environment(run, topology, work)
@@ -78,15 +81,18 @@ def _run(run_file: Path) -> LaunchMessage:
 
     run_id = f"{run.job.uid8()}-{run.attempt}"
     grace = run.spec.pod_template.termination_grace_period_seconds
-    end = run_agent(topology, run_file, run_id, grace)
+    with Watchdog(work, run.spec.restarts.step_deadline_seconds) as watchdog:
+        end = run_agent(topology, run_file, run_id, grace)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if server is not None:
         server.shutdown()
-    return verdict(
+    message = verdict(
         read_results(work, end.exit_codes),
         asked_to_stop=end.asked_to_stop,
         out_of_memory=oom_kills() > kills_before,
+        hang=watchdog.hang.message() if watchdog.hang else None,
     )
+    return with_steps(message, read_beats(work))
 
 
 def _load(run_file: Path) -> RunFile:

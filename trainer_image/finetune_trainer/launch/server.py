@@ -1,14 +1,26 @@
-"""Serves /progress and /metrics of a pod, from the file that rank 0 writes."""
+"""Serves /progress and /metrics of a pod, from the file that its work writes."""
 
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from finetune_api.progress import PROGRESS_PATH, Progress, Stage
+from finetune_api.progress import (
+    PROGRESS_PATH,
+    PROGRESS_PORT,
+    PROGRESS_PORT_VARIABLE,
+    Progress,
+    Stage,
+)
 from pydantic import ValidationError
 
 _METRICS_PATH = "/metrics"
 _TIMEOUT_SECONDS = 5
+
+
+def progress_port() -> int:
+    """The port to serve on; 0 where nothing is to be served."""
+    return int(os.environ.get(PROGRESS_PORT_VARIABLE, PROGRESS_PORT))
 
 
 def start_server(progress_file: Path, port: int, host: str = "") -> ThreadingHTTPServer:

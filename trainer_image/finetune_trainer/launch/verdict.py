@@ -8,9 +8,16 @@ from finetune_api.messages import LaunchMessage
 from finetune_api.reasons import Reason
 
 from finetune_trainer.launch.results import RankEnd
+from finetune_trainer.pulse import Beat
 
 
-def verdict(ends: Sequence[RankEnd], *, asked_to_stop: bool, out_of_memory: bool) -> LaunchMessage:
+def verdict(
+    ends: Sequence[RankEnd],
+    *,
+    asked_to_stop: bool,
+    out_of_memory: bool,
+    hang: LaunchMessage | None = None,
+) -> LaunchMessage:
     """The pod's termination message.
 
     A result that says Done is success, whatever the process did after it. Else a rank that knows
@@ -20,6 +27,7 @@ def verdict(ends: Sequence[RankEnd], *, asked_to_stop: bool, out_of_memory: bool
     Args:
         asked_to_stop: this pod got SIGTERM.
         out_of_memory: the kernel killed a process of this pod for memory.
+        hang: what is to be said of the ranks that were ended because they did not get on.
     """
     told = sorted(
         (end for end in ends if end.message is not None), key=lambda end: (end.ended_at, end.rank)
@@ -27,12 +35,14 @@ def verdict(ends: Sequence[RankEnd], *, asked_to_stop: bool, out_of_memory: bool
     messages = [end.message for end in told if end.message is not None]
     done = [m for m in messages if m.outcome is Outcome.DONE]
     if done:
-        return next((m for m in done if m.output is not None), done[0])
+        return next((m for m in done if m.output or m.evaluation), done[0])
     stopped = [m for m in messages if m.outcome is Outcome.INTERRUPTED]
     lost = [m for m in messages if m.reason is Reason.PEER_LOST]
     causes = [m for m in messages if m not in stopped and m not in lost]
     if causes:
         return causes[0]
+    if hang is not None:
+        return hang
     silent = next((end for end in ends if end.message is None and end.exit_code), None)
     if out_of_memory and not stopped:
         return _out_of_memory(silent)
@@ -51,12 +61,30 @@ def verdict(ends: Sequence[RankEnd], *, asked_to_stop: bool, out_of_memory: bool
     return _internal("the training processes ended without a result")
 
 
+def with_steps(message: LaunchMessage, beats: Sequence[Beat]) -> LaunchMessage:
+    """The message with the steps that the ranks of this pod knew of, where it names none: a
+    process that was killed wrote nothing else."""
+    if message.outcome is Outcome.DONE:
+        return message
+    update: dict[str, int] = {}
+    known = {
+        "last_step": [beat.last_step for beat in beats],
+        "checkpoint_step": [beat.checkpoint_step for beat in beats if beat.rank == 0],
+    }
+    for name, values in known.items():
+        told = [value for value in values if value is not None]
+        if told and getattr(message, name) is None:
+            update[name] = max(told)
+    return message.model_copy(update=update)
+
+
 def _out_of_memory(silent: RankEnd | None) -> LaunchMessage:
     who = "a process" if silent is None else f"rank {silent.rank}"
     return LaunchMessage(
         outcome=Outcome.OUT_OF_MEMORY,
         reason=Reason.OUT_OF_MEMORY,
-        message=f"{who} was killed because the pod used up its memory limit",
+        message=f"{who} was killed because the pod used up its memory limit "
+        "(workers.resources.limits.memory)",
     )
 
 

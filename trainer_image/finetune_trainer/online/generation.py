@@ -134,5 +134,6 @@ class StopWhenAsked(StoppingCriteria):  # type: ignore[misc]
         self._comm = comm
 
     def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        self._comm.pulse.beat()
         stop = self._comm.stop_is_known()
         return torch.full((len(input_ids),), stop, device=input_ids.device)

@@ -23,7 +23,7 @@ from finetune_trainer.preparation.findings import Findings
 from finetune_trainer.preparation.local_files import LocalFile, LocalSource
 from finetune_trainer.preparation.marks import MarkSpool
 from finetune_trainer.preparation.row_work import Batch, RowTask, RowWorkerMaker
-from finetune_trainer.preparation.sources import Say
+from finetune_trainer.preparation.sources import Say, ShareDone
 from finetune_trainer.preparation.workers import crew
 from finetune_trainer.prepared import SourceFile, SourceInfo
 
@@ -66,13 +66,16 @@ class _ReadSource:
 class CorpusReader:
     """Reads sources into spools; findings gather over all of them."""
 
-    def __init__(self, maker: RowWorkerMaker, folder: Path, size: int, say: Say) -> None:
-        """`folder` takes the spools of `size` bytes of data."""
+    def __init__(
+        self, maker: RowWorkerMaker, folder: Path, size: int, say: Say, share_done: ShareDone
+    ) -> None:
+        """`folder` takes the spools of `size` bytes of data; `share_done` is told how many percent
+        of them are read."""
         self.findings = Findings(maker.limit)
         self._read: list[_ReadSource] = []
         self._maker = maker
         self._folder = folder
-        self._progress = _Progress(size, say)
+        self._progress = _Progress(size, say, share_done)
         self._say = say
 
     @contextmanager
@@ -231,8 +234,15 @@ def _unreadable(uri: str, rows: Sequence[NumberedRow]) -> UserError:
 class _Progress:
     """Says now and then how far the reading is."""
 
-    def __init__(self, size: int, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        size: int,
+        say: Say,
+        share_done: ShareDone,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._size = size
+        self._share_done = share_done
         self._say = say
         self._clock = clock
         self._started = self._spoken = clock()
@@ -242,10 +252,11 @@ class _Progress:
         self._bytes += batch.size
         self._rows += batch.findings.rows
         self._tokens += len(batch.split.tokens)
+        percent = min(99, 100 * self._bytes // max(1, self._size))
+        self._share_done(percent)
         now = self._clock()
         if now - self._spoken < PROGRESS_SECONDS:
             return
         self._spoken = now
-        percent = min(99, 100 * self._bytes // max(1, self._size))
         rate = self._tokens / (now - self._started)
         self._say(f"{percent}%: {self._rows} rows, {self._tokens} tokens, {rate:.0f} tokens/s")

@@ -42,7 +42,13 @@ from finetune_trainer.preparation.report import make_report
 from finetune_trainer.preparation.report_files import PAGE_FILE, REPORT_FILE, page_of, upload_report
 from finetune_trainer.preparation.row_work import RowWorkerMaker
 from finetune_trainer.preparation.samples import sample_rows
-from finetune_trainer.preparation.sources import Say, fetch_sources, find_sources
+from finetune_trainer.preparation.sources import (
+    Say,
+    ShareDone,
+    fetch_sources,
+    find_sources,
+    quiet,
+)
 from finetune_trainer.preparation.splits import Splits, counted, read_splits
 from finetune_trainer.preparation.verdict import first_errors, problem_of, told
 from finetune_trainer.preparation.workers import warm_up
@@ -97,7 +103,9 @@ class RefusedDataError(UserError):
         self.data = data
 
 
-def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> PrepareMessage:
+def run_prepare(
+    run: RunFile, work: Path, store: Store, say: Say = print, share_done: ShareDone = quiet
+) -> PrepareMessage:
     """Prepare the data of `run`, using `work` as scratch space.
 
     Raises FineTuneError; with rows at fault a RefusedDataError, whose report is uploaded.
@@ -106,7 +114,7 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
     _check_output(store, layout, run.spec.output.uri)
     with tempfile.TemporaryDirectory(dir=work, prefix="prepare-") as folder:
         inputs = _gather(run, layout, Path(folder), store, say)
-        if run.spec.stop_after is not StopAfter.DATA:
+        if run.spec.stop_after is None:
             published = _published(run.spec, layout, inputs.status, store)
             if published is not None:
                 return _adopted_message(published, inputs.status)
@@ -115,7 +123,7 @@ def run_prepare(run: RunFile, work: Path, store: Store, say: Say = print) -> Pre
         if metadata is not None:
             say(f"already prepared: {inputs.status.uri}")
         else:
-            metadata = _make(run, layout, inputs, Path(folder), store, say)
+            metadata = _make(run, layout, inputs, Path(folder), store, say, share_done)
     _check_evaluations_have_rows(run.spec, metadata.counts)
     _check_engine(run.spec, metadata)
     counts = _counts_of(run.spec, metadata)
@@ -207,7 +215,13 @@ def _check_reward(
 
 
 def _make(
-    run: RunFile, layout: JobLayout, inputs: _Inputs, folder: Path, store: Store, say: Say
+    run: RunFile,
+    layout: JobLayout,
+    inputs: _Inputs,
+    folder: Path,
+    store: Store,
+    say: Say,
+    share_done: ShareDone,
 ) -> PreparedMetadata:
     """Read the rows, make the tokens, upload them and the report.
 
@@ -216,7 +230,7 @@ def _make(
     spec, rendering, modes = run.spec, inputs.rendering, run.spec.data.checks
     relevance = domain_of(spec, inputs.sources, folder / "domain-rows")
     maker = RowWorkerMaker(inputs.model.tokenizer, spec, relevance)
-    reader = CorpusReader(maker, folder / "spools", inputs.sources.size, say)
+    reader = CorpusReader(maker, folder / "spools", inputs.sources.size, say, share_done)
     look_at_licenses(spec, reader.findings)
     splits: Splits | None = None
     try:
@@ -229,6 +243,7 @@ def _make(
         raise RefusedDataError(
             problem, _refused_counts(reader, layout, modes, problem)
         ) from problem
+    share_done(100)
     train, evaluation = splits.train, splits.evaluation
     sources = counted(reader.sources, train)
     report = make_report(reader.findings, sources, modes, rendering, splits)
@@ -294,6 +309,13 @@ def _check_evaluations_have_rows(spec: FineTuneJobSpec, counts: DataStatus) -> N
             "name evaluation rows (data.evaluation), raise data.evaluationFraction, "
             "or remove training.evalEverySteps",
             where="spec.training.evalEverySteps",
+        )
+    if spec.stop_after is StopAfter.BASELINE and not counts.evaluation_rows:
+        raise UserError(
+            Reason.INVALID_DATA,
+            f"the model is to be measured, and of {counts.rows} training rows none is held out: "
+            "name evaluation rows (data.evaluation), or raise data.evaluationFraction",
+            where="spec.stopAfter",
         )
 
 

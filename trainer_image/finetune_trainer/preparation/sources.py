@@ -16,6 +16,13 @@ from finetune_trainer.storage.addresses import relative_to
 from finetune_trainer.transfer_log import TransferLog
 
 Say = Callable[[str], None]
+ShareDone = Callable[[int], None]
+"""Told how many percent of the data are read."""
+
+
+def quiet(_percent: int) -> None:
+    """Nobody asks how far it is."""
+
 
 MAX_FILES = 100_000
 

@@ -18,15 +18,8 @@ from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.settings import StepSettings, chosen_micro_batch
 from finetune_trainer.prepared import PreparedSplit
 from finetune_trainer.progress import ProgressWriter
+from finetune_trainer.pulse import Known
 from finetune_trainer.storage import Store
-
-
-@dataclass
-class Known:
-    """What a termination message tells of a run that did not reach its end."""
-
-    last_step: int | None = None
-    checkpoint_step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +98,7 @@ class Run:
 
     def enter(self, stage: Stage) -> None:
         """Say that `stage` begins; raises InterruptedRunError when asked to stop."""
+        self.comm.pulse.stage = stage
         self.comm.check_stop()
         if self.progress is not None:
             self.progress.enter(stage)

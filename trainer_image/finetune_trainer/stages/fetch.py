@@ -110,9 +110,14 @@ def download(run: Run, downloads: Sequence[Download]) -> None:
     Raises InterruptedRunError; InfrastructureError where an object changes meanwhile.
     """
     tell = TransferLog(log.info)
+    arrived = 0
 
     def watch(done: int, total: int) -> None:
-        run.comm.check_stop()
+        nonlocal arrived
+        if done > arrived:
+            arrived = done
+            run.comm.pulse.beat()
+        run.comm.look_for_stop()
         if run.progress is not None:
             run.progress.after_bytes(done, total)
             tell(done, total)
@@ -192,7 +197,8 @@ def _ask(run: Run, question: Callable[[], T]) -> T:
     """The store's answer. Asked in another thread, since a store that is away may keep it waiting
     for minutes; this one looks for a request to stop. Raises InterruptedRunError."""
     answers: list[T] = []
-    work_off([lambda _: answers.append(question())], 1, run.comm.check_stop)
+    work_off([lambda _: answers.append(question())], 1, run.comm.look_for_stop)
+    run.comm.pulse.beat()
     return answers[0]
 
 

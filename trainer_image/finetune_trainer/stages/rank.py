@@ -8,8 +8,8 @@ import logging
 import os
 import sys
 import traceback
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from finetune_api.errors import FineTuneError
 from finetune_api.exits import Outcome, exit_code
@@ -20,11 +20,12 @@ from finetune_api.runfile import WORK_DIR_VARIABLE, RunFile
 
 from finetune_trainer.engine.interrupt import StopFlag
 from finetune_trainer.launch.results import write_result
-
-if TYPE_CHECKING:
-    from finetune_trainer.stages.context import Known
+from finetune_trainer.launch.stacks import answer_with_stacks
+from finetune_trainer.pulse import Known, Pulse, stack_path
 
 _IN_ORDER = {Outcome.DONE, Outcome.INTERRUPTED}
+_MEMORY_PHRASES = ("can't allocate memory", "out of memory", "alloc_failed")
+"""What PyTorch's allocator on CPUs, CUDA and cuBLAS say."""
 _LAST_WORDS = 1500
 """Characters of an unexpected error that a message carries."""
 
@@ -36,8 +37,12 @@ def main(run_file: Path) -> int:
     rank = int(os.environ["RANK"])
     _set_up_logging(rank)
     work = Path(os.environ[WORK_DIR_VARIABLE])
-    message = _work(run_file, rank, work, stop)
+    answer_with_stacks(stack_path(work, rank))
+    known = Known()
+    pulse = Pulse(work, rank, known)
+    message = _work(run_file, rank, work, stop, pulse, known)
     write_result(work, rank, message)
+    pulse.rest()
     code = 0 if message.outcome in _IN_ORDER else int(exit_code(message.outcome))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -45,14 +50,14 @@ def main(run_file: Path) -> int:
     os._exit(code)
 
 
-def _work(run_file: Path, rank: int, work: Path, stop: StopFlag) -> LaunchMessage:
+def _work(
+    run_file: Path, rank: int, work: Path, stop: StopFlag, pulse: Pulse, known: Known
+) -> LaunchMessage:
     # Imported after SIGTERM has its handler: these take seconds.
     from finetune_trainer.engine.distributed import is_peer_loss
-    from finetune_trainer.stages.context import Known
 
-    known = Known()
     try:
-        return _run(run_file, rank, work, stop, known)
+        return _run(run_file, rank, work, stop, pulse, known)
     except FineTuneError as error:
         return LaunchMessage(
             outcome=error.outcome,
@@ -64,10 +69,12 @@ def _work(run_file: Path, rank: int, work: Path, stop: StopFlag) -> LaunchMessag
         )
     except Exception as error:  # noqa: BLE001 - the one edge that turns any error into an end
         traceback.print_exc()
-        return _unexpected(error, known, peer_loss=is_peer_loss(error))
+        return unexpected_end(error, known, peer_loss=is_peer_loss(error))
 
 
-def _run(run_file: Path, rank: int, work: Path, stop: StopFlag, known: "Known") -> LaunchMessage:
+def _run(
+    run_file: Path, rank: int, work: Path, stop: StopFlag, pulse: Pulse, known: Known
+) -> LaunchMessage:
     import transformers
 
     from finetune_trainer.engine.determinism import make_deterministic
@@ -81,12 +88,14 @@ def _run(run_file: Path, rank: int, work: Path, stop: StopFlag, known: "Known") 
     make_deterministic()
     file = RunFile.load(run_file)
     store = open_store(file.spec.storage, allow_loopback=file.allow_loopback)
-    comm = Comm.from_environment(stop)
+    deadline = timedelta(seconds=file.spec.restarts.step_deadline_seconds)
+    comm = Comm.from_environment(stop, pulse, deadline)
     progress = ProgressWriter(work / PROGRESS_FILE) if rank == 0 else None
     return run_stages(open_run(file, comm, store, work, progress, known))
 
 
-def _unexpected(error: Exception, known: "Known", *, peer_loss: bool) -> LaunchMessage:
+def unexpected_end(error: Exception, known: Known, *, peer_loss: bool) -> LaunchMessage:
+    """The message of a rank that ended with an error that is none of ours."""
     outcome, reason = Outcome.INTERNAL, Reason.INTERNAL_ERROR
     if _is_out_of_memory(error):
         outcome, reason = Outcome.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY
@@ -103,12 +112,13 @@ def _unexpected(error: Exception, known: "Known", *, peer_loss: bool) -> LaunchM
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Of a device (torch.OutOfMemoryError), or of the host."""
+    """Of a device (torch.OutOfMemoryError, or what a library of it says), or of the host."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _MEMORY_PHRASES)
 
 
 def _set_up_logging(rank: int) -> None:

@@ -5,12 +5,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from finetune_api.errors import UserError
 from finetune_api.exits import Outcome
 from finetune_api.messages import LaunchMessage
 from finetune_api.progress import Stage
 from finetune_api.reasons import Reason
 from finetune_api.resolve import settle
-from finetune_api.spec import ONLINE, AdapterFrom, Method
+from finetune_api.spec import ONLINE, AdapterFrom, Method, StopAfter
 from finetune_api.status import EvaluationStatus, Measurement
 
 from finetune_trainer.engine.determinism import seed_everything
@@ -37,6 +38,8 @@ def run_stages(run: Run) -> LaunchMessage:
     if sequence.is_adopted:
         return sequence.adopt()
     before = sequence.baseline()
+    if sequence.ends_untrained:
+        return sequence.measured(before)
     training = sequence.training()
     after = sequence.evaluation()
     return sequence.publishing(training, before, after)
@@ -78,19 +81,50 @@ class _Sequence:
         run = self.run
         facts: dict[str, Any] | None = None
         if run.comm.is_first:
-            uri = run.layout.manifest
-            self.seen = read_pointer(run.store, uri)
-            output = run.file.spec.output
-            if self.seen is not None and self.seen.serves(run.hashes, merged=output.merged):
-                self.adopted = self.seen
-            else:
-                check_free(self.seen, uri, output.on_existing, run.hashes)
+            if not self.ends_untrained:
+                self._look_at_pointer()
             self._uris = [info.uri for info in run.store.list(run.layout.runs)]
             markers = find_markers(run.store, self._uris, run.hashes)
+            if self.ends_untrained:
+                markers.pop(Stage.TRAINING, None)
             facts = {"adopted": self.adopted is not None, "markers": to_json(markers)}
         facts = run.comm.share("history", facts)
         self.markers: Markers = from_json(facts["markers"])
         self.is_adopted = bool(facts["adopted"])
+
+    def _look_at_pointer(self) -> None:
+        """Raises UserError OutputTaken where something else is published."""
+        run = self.run
+        uri, output = run.layout.manifest, run.file.spec.output
+        self.seen = read_pointer(run.store, uri)
+        if self.seen is not None and self.seen.serves(run.hashes, merged=output.merged):
+            self.adopted = self.seen
+        else:
+            check_free(self.seen, uri, output.on_existing, run.hashes)
+
+    @property
+    def ends_untrained(self) -> bool:
+        """Whether the job ends with the measurement of the model that training would start from."""
+        return self.run.file.spec.stop_after is StopAfter.BASELINE
+
+    def measured(self, before: Measurement | None) -> LaunchMessage:
+        """The end of a run that only measures. Raises UserError where nothing could be."""
+        run = self.run
+        if before is None:
+            raise UserError(
+                Reason.INVALID_DATA,
+                "no held-out row can be measured: hold out rows that have an answer "
+                "(data.evaluation, data.evaluationFraction)",
+                where="spec.stopAfter",
+            )
+        question = sample_question(run, self.fetched.prepared)
+        return LaunchMessage(
+            outcome=Outcome.DONE,
+            reason=Reason.BASELINE_MEASURED,
+            message="the untouched model is measured on the held-out rows",
+            evaluation=EvaluationStatus(question=question, before=before),
+            recipe_hash=run.recipe_hash,
+        )
 
     def adopt(self) -> LaunchMessage:
         """The end of a run whose result lies there already."""

@@ -37,6 +37,7 @@ log = logging.getLogger("finetune")
 
 _TIMES_SHOWN = 50
 """Steps of a run, at most about, of which answers are kept to read."""
+_TRAINED = "trained"
 TRAIN, EVALUATION = "train", "evaluation"
 PARTNERS = ("train-partners", "evaluation-partners")
 """Splits as the reference pass names them."""
@@ -90,8 +91,9 @@ class Training:
             self._evaluations = list(header.evaluations)
             self.engine.set_state(header.state)
             self._resumed_at = header.step
-            self.run.known.checkpoint_step = header.step
         self.run.known.last_step = self.engine.step
+        if self.run.comm.is_first:
+            self.run.known.checkpoint_step = self._resumed_at
         if found is not None:
             log.info("going on after step %d from %s", found.header.step, found.uri)
         if self.run.progress is not None:
@@ -112,8 +114,10 @@ class Training:
                 skipped=self.engine.skipped,
             )
             improved = self._evaluate() if self._evaluation_is_due() else False
-            if self._writer is not None and (improved or self._is_due(self._writer)):
-                self._save(self._writer)
+            if self._writer is not None:
+                self._note(self._writer)
+                if improved or self._is_due(self._writer):
+                    self._save(self._writer)
         if self._writer is not None:
             self._writer.wait()
         if not self.engine.finished:
@@ -143,6 +147,7 @@ class Training:
         seconds = time.monotonic() - started
         step, plan = self.engine.step, self.engine.rows.plan
         self.run.known.last_step = step
+        self.run.comm.pulse.beat()
         if self._metrics is not None:
             self._metrics.append(step, plan.epoch_after(step), result, seconds)
             every = max(1, plan.total_steps // _TIMES_SHOWN)
@@ -202,7 +207,6 @@ class Training:
             files=[],
         )
         writer.wait()
-        self._note(writer)
         keep_too = best.step if best is not None and self._selection.publishes_best else None
         writer.write(Snapshot(header, capture(engine), self._metrics.content(), keep_too))
         self._saved_at = time.monotonic()
@@ -263,12 +267,16 @@ def train(
         done = _train_natively(run, model, prepared, uris, answering)
     round_to_published(run, model)
     if not run.comm.is_first:
+        run.comm.get(_TRAINED)  # not in a collective: uploading takes as long as it takes
         return None
     # No stop is looked for from here to the marker: this saves the last steps.
     save_result(run, model, prepared, handed_over)
     upload_folder(run, run.result_folder, run.result_uri)
     upload_folder(run, run.report_folder, run.here.report)
-    return write_marker(run, Stage.TRAINING, result_uri=run.result_uri, **done)
+    marker = write_marker(run, Stage.TRAINING, result_uri=run.result_uri, **done)
+    run.known.checkpoint_step = run.known.last_step
+    run.comm.put(_TRAINED, value=True)
+    return marker
 
 
 def begin_on_rows(run: Run, model: torch.nn.Module, prepared: Prepared) -> Training:
@@ -351,3 +359,4 @@ def upload_folder(run: Run, folder: Path, uri: str) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             run.store.upload(path, f"{uri}/{path.relative_to(folder).as_posix()}")
+            run.comm.pulse.beat()

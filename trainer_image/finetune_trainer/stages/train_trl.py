@@ -91,7 +91,8 @@ class _Follower:
             run.progress.at_step(0, plan.total_steps)
 
     def check_stop(self) -> None:
-        """Raise InterruptedRunError when asked to stop."""
+        """Between forward passes: raise InterruptedRunError when asked to stop."""
+        self._run.comm.pulse.beat()
         if self._run.comm.stop_is_known():
             step, total = self._run.known.last_step, self._plan.total_steps
             raise interrupted(f"TRL saves no checkpoint: {step} of {total} steps are done again")
@@ -100,6 +101,7 @@ class _Follower:
         """Step `step` is done, counted from 1."""
         run = self._run
         run.known.last_step = step
+        run.comm.pulse.beat()
         self._metrics.append(step, self._plan.epoch_after(step), result, seconds)
         if run.progress is not None:
             run.progress.after_step(step, self._plan.total_steps, result, seconds)

@@ -5,12 +5,15 @@ import json
 from finetune_api.exits import Outcome
 from finetune_api.reasons import Reason
 from finetune_api.spec import FineTuneJobSpec
+from finetune_api.status import EvaluationStatus
 from finetune_operator.act import Target
 from finetune_operator.decide.chain import decide
 from finetune_operator.kinds import JOBS
 from finetune_operator.observe import Situation, observe
 from finetune_operator.seen import Finish, PodPhase
 from finetune_operator.store import Store
+from finetune_trainer.launch.watchdog import silences
+from finetune_trainer.pulse import Beat
 
 from tests.unit.fields.bench import Bench
 from tests.unit.operator.builders import (
@@ -38,14 +41,25 @@ def next_step(_bench: Bench, spec: FineTuneJobSpec) -> object:
     return _decided(_world(spec))
 
 
-def once_the_data_is_ready(_bench: Bench, spec: FineTuneJobSpec) -> object:
-    """The phase after a preparation that ended well."""
+def once_the_data_is_ready_and_measured(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """The phases after a preparation that ended well, and after a measurement that did."""
     world = _world(spec)
     world.step()
     text = prepare_text(Outcome.DONE, Reason.DATA_READY, prepared=PREPARED)
     pod = prepare_pod(phase=PodPhase.SUCCEEDED, terminated=ended(text, 0))
     world.see(prepare_job=prepare_job(), prepare_pods=(pod,)).step()
-    return world.phase
+    prepared = world.phase
+    world = _world(spec).running()
+    end = told(Outcome.DONE, Reason.BASELINE_MEASURED, evaluation=EvaluationStatus())
+    world.see(train_pods=(train_pod(phase=PodPhase.SUCCEEDED, terminated=end),)).step()
+    return prepared, world.phase
+
+
+def while_nothing_is_finished(_bench: Bench, spec: FineTuneJobSpec) -> object:
+    """Whether the launcher takes a rank for one that hangs that was last heard `PASSED` seconds
+    ago."""
+    beat = Beat(0, 1, 0.0, False, "Training", None, None)
+    return bool(silences([beat], PASSED, spec.restarts.step_deadline_seconds))
 
 
 def while_training(_bench: Bench, spec: FineTuneJobSpec) -> object:

@@ -12,7 +12,8 @@ from finetune_api.resolve import resolve
 from finetune_api.runfile import RunFile
 from finetune_api.spec import FineTuneJobSpec
 from finetune_trainer.engine.distributed import Comm
-from finetune_trainer.stages.context import Known, Run, open_run
+from finetune_trainer.pulse import Known
+from finetune_trainer.stages.context import Run, open_run
 from finetune_trainer.stages.sequence import run_stages
 from finetune_trainer.stages.train import Training
 from finetune_trainer.storage import open_store

@@ -7,7 +7,8 @@ from tests.unit.fields.observe.operator import (
     after_running,
     after_the_end,
     next_step,
-    once_the_data_is_ready,
+    once_the_data_is_ready_and_measured,
+    while_nothing_is_finished,
     while_pods_wait,
     while_training,
 )
@@ -17,7 +18,12 @@ AROUND = (int(PASSED / 2), int(PASSED * 2))
 OPERATOR: Table = {
     "restarts.max": effect((0, 1), after_a_failure),
     "restarts.startDeadlineSeconds": effect(AROUND, while_pods_wait),
-    "stopAfter": effect((None, "Data"), once_the_data_is_ready),
+    "restarts.stepDeadlineSeconds": effect(AROUND, while_nothing_is_finished),
+    "stopAfter": effect(
+        (None, "Data", "Baseline"),
+        once_the_data_is_ready_and_measured,
+        evaluation={"enabled": True},
+    ),
     "suspend": effect((False, True), next_step, while_training),
     "activeDeadlineSeconds": effect(AROUND, after_running),
     "ttlSecondsAfterFinished": effect(AROUND, after_the_end),

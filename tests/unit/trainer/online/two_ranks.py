@@ -18,6 +18,7 @@ from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.interrupt import StopFlag
 from finetune_trainer.online import engine as online
 from finetune_trainer.online.rollouts import Rollouts, roll_out
+from finetune_trainer.pulse import Pulse
 from safetensors.torch import save_file
 
 from tests.unit.trainer.engine_support import REPOSITORY
@@ -68,7 +69,7 @@ def train_on_two_ranks(folder: Path) -> None:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    comm = Comm.from_environment(StopFlag())
+    comm = Comm.from_environment(StopFlag(), Pulse())
     for name in METHODS:
         tensors = train(comm, name)
         if comm.is_first:

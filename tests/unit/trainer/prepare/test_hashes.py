@@ -220,6 +220,20 @@ def test_a_result_of_the_same_recipe_and_data_is_adopted(world: World) -> None:
     assert message.adopted.manifest_sha256 == hashlib.sha256(text).hexdigest()
 
 
+@pytest.mark.parametrize("stage", ["Data", "Baseline"])
+def test_a_job_that_stops_early_neither_adopts_a_result_nor_minds_another(
+    world: World, stage: str
+) -> None:
+    made = status(world.prepare())
+    for recipe_hash in (made.recipe_hash, "f" * 64):
+        publish(world, recipe_hash, made.data_hash)
+
+        message = world.prepare(stopAfter=stage)
+
+        assert message.reason is Reason.DATA_READY
+        assert (message.adopted, message.prepared) == (None, made)
+
+
 @pytest.mark.parametrize("manifest", ["another recipe", "no manifest"])
 def test_another_result_is_not_overwritten(world: World, manifest: str) -> None:
     text = publish(world, "f" * 64, "f" * 64)

@@ -194,3 +194,12 @@ def test_evaluations_without_rows_to_evaluate_on_are_refused(world: World) -> No
 
         assert caught.value.where == "spec.training.evalEverySteps"
         assert "of 4 training rows none is held out: name evaluation rows" in caught.value.message
+
+
+def test_a_baseline_without_rows_to_measure_on_is_refused(world: World) -> None:
+    world.rows("rows.jsonl", good_rows(4))
+
+    with pytest.raises(UserError, match="none is held out: name evaluation rows") as caught:
+        world.prepare(stopAfter="Baseline")
+
+    assert caught.value.where == "spec.stopAfter"

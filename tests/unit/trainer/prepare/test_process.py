@@ -2,18 +2,24 @@
 
 import os
 import signal
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from finetune_api.exits import ExitCode, Outcome
 from finetune_api.messages import PrepareMessage, decode
+from finetune_api.progress import PROGRESS_PORT_VARIABLE, Progress, Stage
 from finetune_api.reasons import Reason
 from finetune_api.runfile import TERMINATION_LOG_VARIABLE, WORK_DIR_VARIABLE
+from finetune_trainer.preparation import process as prepare_process
 from finetune_trainer.preparation import run as prepare
 from finetune_trainer.preparation.process import prepare_main
+from finetune_trainer.prepared_files import upload_prepared
 from finetune_trainer.storage import PreconditionFailed
 
+from devcluster.ports import free_ports
 from tests.unit.trainer.prepare.conftest import World
 
 ROW_VALUE = "a value of a row"
@@ -24,6 +30,7 @@ def process(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the process over a job; returns (exit code, message)."""
     monkeypatch.setenv(WORK_DIR_VARIABLE, str(world.root / "scratch"))
     monkeypatch.setenv(TERMINATION_LOG_VARIABLE, str(world.root / "log"))
+    monkeypatch.setenv(PROGRESS_PORT_VARIABLE, "0")
     before = signal.getsignal(signal.SIGTERM)
 
     def run(text: str | None = None) -> tuple[int, PrepareMessage]:
@@ -56,6 +63,49 @@ def test_bad_rows_are_the_users_error(process: Any, world: World) -> None:
     assert (message.outcome, message.reason) == (Outcome.USER_ERROR, Reason.INVALID_DATA)
     assert message.where == f"{uri}:2"
     assert message.data.first_errors[0].field == "response"
+
+
+def test_how_far_it_is_can_be_asked_meanwhile(
+    process: Any, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv(PROGRESS_PORT_VARIABLE, str(port))
+    heard = []
+    real = upload_prepared
+
+    def upload(*arguments: Any) -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5) as answer:
+            heard.append(Progress.model_validate_json(answer.read()))
+        real(*arguments)
+
+    monkeypatch.setattr(prepare, "upload_prepared", upload)
+
+    code, _ = process()
+
+    assert code == ExitCode.DONE
+    assert [(each.stage, each.stage_percent) for each in heard] == [(Stage.PREPARING, 100)]
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("error", "killed"), [(MemoryError(), 0), (RuntimeError("a worker died"), 1)]
+)
+def test_memory_that_runs_out_names_the_limit_to_raise(
+    process: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, killed: int
+) -> None:
+    kills = iter((0, killed))
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(prepare, "check_model", fail)
+    monkeypatch.setattr(prepare_process, "oom_kills", lambda: next(kills))
+
+    code, message = process()
+
+    assert (code, message.reason) == (ExitCode.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY)
+    assert "preparation.resources.limits.memory" in message.message
 
 
 def test_a_run_file_that_is_none_is_an_internal_error(process: Any) -> None:
