@@ -128,8 +128,9 @@ REMEDIES: dict[Reason, str] = {
     Reason.RESTARTING: "Nothing to do: a new set of pods goes on from the last checkpoint.",
     Reason.STOPPING: "Nothing to do: pods are saving a checkpoint and ending.",
     Reason.OUT_OF_MEMORY: (
-        "Lower training.microBatchTokens or training.sequenceLength, or raise "
-        "workers.resources.limits.memory (of a preparation preparation.resources.limits.memory)."
+        "Of an accelerator: lower training.microBatchTokens or training.sequenceLength, or set "
+        "training.gradientCheckpointing to true. Of the pod: raise workers.resources.limits.memory "
+        "(of a preparation preparation.resources.limits.memory)."
     ),
     Reason.INTERRUPTED: "Nothing to do: a checkpoint was saved and the run goes on.",
     Reason.POD_LOST: "Nothing to do: a pod was deleted, evicted or its node lost; the run goes on.",

@@ -70,6 +70,7 @@ from finetune_api.spec.pods import (
     Workers,
 )
 from finetune_api.spec.training import (
+    CHOSEN_MICRO_BATCH_TOKENS,
     EarlyStopping,
     LossOn,
     Precision,
@@ -80,6 +81,7 @@ from finetune_api.spec.training import (
 
 __all__ = [
     "ACCELERATOR_RESOURCES",
+    "CHOSEN_MICRO_BATCH_TOKENS",
     "FORMATS_OF",
     "HUB_SCHEME",
     "MAX_REPLAY_SHARE",

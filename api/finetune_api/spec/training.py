@@ -15,6 +15,10 @@ from finetune_api.fields import (
     Rule,
 )
 
+CHOSEN_MICRO_BATCH_TOKENS = 8192
+"""Tokens of a forward pass on an accelerator where training.microBatchTokens is absent, if no row
+is longer; on CPUs fewer."""
+
 
 class Scheduler(StrEnum):
     """Course of the learning rate after warm-up."""

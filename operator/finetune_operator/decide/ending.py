@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from finetune_api.exits import Outcome, is_counted
 from finetune_api.reasons import Reason
+from finetune_api.spec import CHOSEN_MICRO_BATCH_TOKENS
 from finetune_api.status import MAX_ATTEMPTS_KEPT, Attempt, FineTuneJobStatus, Phase
 
 from finetune_operator.decide.conditions import failed, next_status, reconciling
@@ -153,7 +154,9 @@ def _halved(moment: Moment) -> int:
     assert spec is not None
     training = spec.training
     tokens = (
-        moment.status.micro_batch_tokens or training.micro_batch_tokens or training.sequence_length
+        moment.status.micro_batch_tokens
+        or training.micro_batch_tokens
+        or min(training.sequence_length, CHOSEN_MICRO_BATCH_TOKENS)
     )
     return max(tokens // 2, MIN_MICRO_BATCH_TOKENS)
 

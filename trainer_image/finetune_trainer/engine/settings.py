@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from finetune_api.spec import Precision, Training
+from finetune_api.spec import CHOSEN_MICRO_BATCH_TOKENS, Precision, Training
 
 MICRO_BATCH_TOKENS_CPU = 2048
-MICRO_BATCH_TOKENS_ACCELERATOR = 8192
 
 
 class StopRequestedError(Exception):
@@ -38,5 +37,5 @@ class StepSettings:
 def chosen_micro_batch(longest_unit: int, device: torch.device) -> int:
     """Tokens of a forward pass where the job names none: room for the longest unit, and enough
     to keep the device busy."""
-    usual = MICRO_BATCH_TOKENS_CPU if device.type == "cpu" else MICRO_BATCH_TOKENS_ACCELERATOR
+    usual = MICRO_BATCH_TOKENS_CPU if device.type == "cpu" else CHOSEN_MICRO_BATCH_TOKENS
     return max(longest_unit, usual)

@@ -4,8 +4,10 @@ Its exit code is 0 whenever its end was in order (done, or stopped when asked), 
 lets its siblings finish too; any other end makes the agent stop them.
 """
 
+import ctypes
 import logging
 import os
+import signal
 import sys
 import traceback
 from datetime import timedelta
@@ -26,12 +28,14 @@ from finetune_trainer.pulse import Known, Pulse, stack_path
 _IN_ORDER = {Outcome.DONE, Outcome.INTERRUPTED}
 _MEMORY_PHRASES = ("can't allocate memory", "out of memory", "alloc_failed")
 """What PyTorch's allocator on CPUs, CUDA and cuBLAS say."""
+_PR_SET_PDEATHSIG = 1
 _LAST_WORDS = 1500
 """Characters of an unexpected error that a message carries."""
 
 
 def main(run_file: Path) -> int:
     """Run this rank to its end."""
+    _die_with_launcher()
     stop = StopFlag()
     stop.listen()
     rank = int(os.environ["RANK"])
@@ -48,6 +52,15 @@ def main(run_file: Path) -> int:
     sys.stderr.flush()
     # Tearing groups down may hang or abort once a peer is gone, and nothing depends on it.
     os._exit(code)
+
+
+def _die_with_launcher() -> None:
+    """The agent gives each rank a session of its own: whoever kills the launcher's session would
+    leave the ranks, and what they hold of the accelerators."""
+    launcher = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != launcher:  # it died before that
+        os._exit(int(exit_code(Outcome.INTERRUPTED)))
 
 
 def _work(
