@@ -462,6 +462,12 @@ def test_out_of_memory_halves_the_micro_batch() -> None:
         world.running(incarnation + 1)
 
 
+def test_a_long_sequence_length_does_not_make_the_next_micro_batch_larger() -> None:
+    world = World(training={"sequenceLength": 32768}).running()
+    fail_once(world, 1, told(Outcome.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY))
+    assert world.status.micro_batch_tokens == 4096
+
+
 def attempt_of(world: World, incarnation: int) -> Attempt:
     return next(a for a in world.status.attempts or [] if a.incarnation == incarnation)
 
