@@ -18,6 +18,7 @@ CLUSTER_ONLY_FIELDS = (
     "preparation",
     "restarts",
     "suspend",
+    "priority_class_name",
     "active_deadline_seconds",
     "ttl_seconds_after_finished",
 )

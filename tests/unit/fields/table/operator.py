@@ -11,6 +11,7 @@ from tests.unit.fields.observe.operator import (
     while_pods_wait,
     while_training,
 )
+from tests.unit.fields.observe.pods import preparation_pod, training_pods
 
 AROUND = (int(PASSED / 2), int(PASSED * 2))
 
@@ -19,6 +20,7 @@ OPERATOR: Table = {
     "restarts.startDeadlineSeconds": effect(AROUND, while_pods_wait),
     "stopAfter": effect((None, "Data"), once_the_data_is_ready),
     "suspend": effect((False, True), next_step, while_training),
+    "priorityClassName": effect((None, "one", "two"), preparation_pod, training_pods),
     "activeDeadlineSeconds": effect(AROUND, after_running),
     "ttlSecondsAfterFinished": effect(AROUND, after_the_end),
 }
