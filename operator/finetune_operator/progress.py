@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
-from finetune_api.children import incarnation_name
+from finetune_api.children import ROLE_TRAIN, incarnation_name
+from finetune_api.job import LABEL_ROLE
 from finetune_api.progress import MAX_PROGRESS_BYTES, PROGRESS_PATH, PROGRESS_PORT, Progress
 from finetune_api.status import Phase
 from pydantic import ValidationError
 
-from finetune_operator.backends.pytorchjob import PYTORCHJOB
+from finetune_operator.backends.choice import backend_named
 from finetune_operator.kinds import PODS, Document, Key
 from finetune_operator.observe import Situation, identity_of
 from finetune_operator.store import Store
@@ -160,15 +161,23 @@ class ProgressReader:
         return due
 
     def _url(self, document: Document) -> str | None:
-        identity = identity_of(document)
-        incarnation = document["status"].get("incarnation", 0)
-        name = PYTORCHJOB.rank_zero(incarnation_name(identity, incarnation))
-        pod = self._store.get(PODS, (identity.namespace, name))
+        pod = self._rank_zero(document)
         address = pod.get("status", {}).get("podIP") if pod else None
         if not address:
             return None
         host = f"[{address}]" if ":" in address else address
         return f"http://{host}:{PROGRESS_PORT}{PROGRESS_PATH}"
+
+    def _rank_zero(self, document: Document) -> Document | None:
+        identity, status = identity_of(document), document["status"]
+        backend = backend_named(status.get("backend"))
+        name = incarnation_name(identity, status.get("incarnation", 0))
+        for pod in reversed(self._store.owned(PODS, identity.uid)):
+            metadata = pod["metadata"]
+            trains = metadata["labels"].get(LABEL_ROLE) == ROLE_TRAIN
+            if trains and backend and backend.is_rank_zero(metadata["name"], name):
+                return pod
+        return None
 
     async def _read(self, session: aiohttp.ClientSession, document: Document, url: str) -> None:
         async with self._slots:
