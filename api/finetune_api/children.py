@@ -2,7 +2,7 @@
 
     ConfigMap NAME-UID8-prepare, Job NAME-UID8-prepare       checks and tokenises the data
     ConfigMap NAME-UID8-aATTEMPT                             the run file of one attempt
-    PyTorchJob NAME-UID8-INCARNATION                         one set of training pods
+    PyTorchJob or Job NAME-UID8-INCARNATION                  one set of training pods
 
 Children are created once and never updated. Names carry the job's UID, so that a job deleted
 and made again under the same name never meets its predecessor's children.
@@ -36,7 +36,9 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PREPARE_QUEUE_LABEL = "finetune.dev/prepare-queue-name"
 PYTORCHJOB_API_VERSION = "kubeflow.org/v1"
 PYTORCHJOB_KIND = "PyTorchJob"
+BATCH_JOB_KIND = "Job"
 PYTORCH_CONTAINER = "pytorch"
+"""Of every training pod; the training-operator asks for this name."""
 PREPARE_CONTAINER = "prepare"
 _PREPARE_RETRIES = 6
 """The Job controller waits 10 s before the first and twice as long before each next one: about ten
@@ -132,32 +134,64 @@ def pytorch_job(
     owner: Owner, spec: FineTuneJobSpec, settings: ChildSettings, *, attempt: int, incarnation: int
 ) -> Document:
     """One set of training pods: one Master and `workers.nodes - 1` Workers."""
-    labels = {
-        LABEL_ROLE: ROLE_TRAIN,
-        LABEL_ATTEMPT: str(attempt),
-        LABEL_INCARNATION: str(incarnation),
-    }
-    config_map = attempt_name(owner.identity, attempt)
-    template = pod_template(owner.identity, spec, config_map=config_map, labels=labels)
-    container = trainer_container(
-        PYTORCH_CONTAINER, "launch", spec, spec.workers.resources, settings.image()
-    )
-    template["spec"]["containers"] = [container]
+    template = _training_template(owner, spec, settings, attempt, incarnation)
     replicas: Document = {"Master": _replicas(1, template)}
     if spec.workers.nodes > 1:
         replicas["Worker"] = _replicas(spec.workers.nodes - 1, template)
-    queue = {QUEUE_LABEL: owner.queue} if owner.queue else {}
-    name = incarnation_name(owner.identity, incarnation)
     return {
         "apiVersion": PYTORCHJOB_API_VERSION,
         "kind": PYTORCHJOB_KIND,
-        "metadata": _metadata(owner, name, {**labels, **queue}),
+        "metadata": _training_metadata(owner, attempt, incarnation),
         "spec": {
             "nprocPerNode": str(spec.workers.processes_per_node),
             "runPolicy": {"cleanPodPolicy": "Running"},
             "pytorchReplicaSpecs": replicas,
         },
     }
+
+
+def training_job(
+    owner: Owner, spec: FineTuneJobSpec, settings: ChildSettings, *, attempt: int, incarnation: int
+) -> Document:
+    """One training pod as a batch/v1 Job that never makes another: the operator counts."""
+    template = _training_template(owner, spec, settings, attempt, incarnation)
+    template["spec"]["restartPolicy"] = "Never"
+    return {
+        "apiVersion": "batch/v1",
+        "kind": BATCH_JOB_KIND,
+        "metadata": _training_metadata(owner, attempt, incarnation),
+        "spec": {"backoffLimit": 0, "podReplacementPolicy": "Failed", "template": template},
+    }
+
+
+def _training_labels(attempt: int, incarnation: int) -> dict[str, str]:
+    return {
+        LABEL_ROLE: ROLE_TRAIN,
+        LABEL_ATTEMPT: str(attempt),
+        LABEL_INCARNATION: str(incarnation),
+    }
+
+
+def _training_metadata(owner: Owner, attempt: int, incarnation: int) -> Document:
+    queue = {QUEUE_LABEL: owner.queue} if owner.queue else {}
+    name = incarnation_name(owner.identity, incarnation)
+    return _metadata(owner, name, {**_training_labels(attempt, incarnation), **queue})
+
+
+def _training_template(
+    owner: Owner, spec: FineTuneJobSpec, settings: ChildSettings, attempt: int, incarnation: int
+) -> Document:
+    template = pod_template(
+        owner.identity,
+        spec,
+        config_map=attempt_name(owner.identity, attempt),
+        labels=_training_labels(attempt, incarnation),
+    )
+    container = trainer_container(
+        PYTORCH_CONTAINER, "launch", spec, spec.workers.resources, settings.image()
+    )
+    template["spec"]["containers"] = [container]
+    return template
 
 
 def _replicas(count: int, template: Document) -> Document:

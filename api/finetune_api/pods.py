@@ -13,11 +13,13 @@ from finetune_api.runfile import (
     WORK_DIR_VARIABLE,
     JobIdentity,
 )
-from finetune_api.spec import FineTuneJobSpec, Resources
+from finetune_api.spec import FineTuneJobSpec, Resources, Scratch
 
 Document = dict[str, Any]
 
 USER_ID = 65532
+WORK_VOLUME = "work"
+MEMORY_VOLUME = "shm"
 
 
 def own_labels(job: JobIdentity) -> dict[str, str]:
@@ -55,6 +57,8 @@ def pod_template(
         "nodeSelector": template.node_selector,
         "tolerations": template.tolerations,
         "affinity": template.affinity,
+        "topologySpreadConstraints": template.topology_spread,
+        "priorityClassName": spec.priority_class_name,
         "serviceAccountName": template.service_account_name,
         "imagePullSecrets": [{"name": s.name} for s in template.image_pull_secrets or []],
         "runtimeClassName": template.runtime_class_name,
@@ -72,10 +76,24 @@ def _volumes(spec: FineTuneJobSpec, config_map: str) -> list[Document]:
         memory["sizeLimit"] = spec.pod_template.shared_memory
     return [
         {"name": "run", "configMap": {"name": config_map}},
-        {"name": "work", "emptyDir": {}},
+        {"name": WORK_VOLUME, **_scratch(spec.pod_template.scratch)},
         {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": memory},
+        {"name": MEMORY_VOLUME, "emptyDir": memory},
     ]
+
+
+def _scratch(scratch: Scratch | None) -> Document:
+    """The source of the work folder's volume."""
+    if scratch is None:
+        return {"emptyDir": {}}
+    if scratch.storage_class_name is None:
+        return {"emptyDir": {"sizeLimit": scratch.size}}
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": scratch.storage_class_name,
+        "resources": {"requests": {"storage": scratch.size}},
+    }
+    return {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
 
 
 def trainer_container(
@@ -97,9 +115,9 @@ def trainer_container(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "run", "mountPath": RUN_FILE_PATH.rpartition("/")[0], "readOnly": True},
-            {"name": "work", "mountPath": WORK_DIR_PATH},
+            {"name": WORK_VOLUME, "mountPath": WORK_DIR_PATH},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+            {"name": MEMORY_VOLUME, "mountPath": "/dev/shm"},  # noqa: S108
         ],
     }
     if resources is not None:

@@ -122,7 +122,11 @@ REMEDIES: dict[Reason, str] = {
         "Pods did not start in restarts.startDeadlineSeconds; ask for less, or free capacity. "
         "The operator tries again with backoff."
     ),
-    Reason.BACKEND_UNAVAILABLE: "Install the Kubeflow training-operator (PyTorchJob v1).",
+    Reason.BACKEND_UNAVAILABLE: (
+        "Install the Kubeflow training-operator (PyTorchJob v1) and see that it runs; or make the "
+        "job anew with workers.nodes: 1, which the chart's values backend: Auto and Job run as a "
+        "batch/v1 Job."
+    ),
     Reason.POD_REJECTED: "The cluster refuses the pods for the cause in the message; change it.",
     Reason.LAUNCHED: "Nothing to do: training runs.",
     Reason.RESTARTING: "Nothing to do: a new set of pods goes on from the last checkpoint.",

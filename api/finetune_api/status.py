@@ -279,7 +279,7 @@ class FineTuneJobStatus(ApiModel):
     incarnation: Count = 0
     """Sets of pods asked for so far."""
     backend: Annotated[str, Field(max_length=32)] | None = None
-    """What runs the pods: PyTorchJob."""
+    """Kind of the object that runs the pods, the same for all attempts: PyTorchJob or Job."""
     pods: PodsStatus | None = None
     """The current set of training pods."""
     micro_batch_tokens: Count | None = None

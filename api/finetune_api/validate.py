@@ -19,6 +19,7 @@ CLUSTER_ONLY_FIELDS = (
     "restarts.max",
     "restarts.startDeadlineSeconds",
     "suspend",
+    "priorityClassName",
     "activeDeadlineSeconds",
     "ttlSecondsAfterFinished",
 )

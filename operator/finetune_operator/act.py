@@ -20,32 +20,28 @@ from finetune_api.runfile import Overrides, RunFile
 from finetune_api.spec import FineTuneJobSpec
 from finetune_api.status import FineTuneJobStatus
 
-from finetune_operator.backends.pytorchjob import PYTORCHJOB
+from finetune_operator.backends.batchjob import BATCH_JOB
+from finetune_operator.backends.choice import backend_named, kind_of
 from finetune_operator.client import ApiError, Client
 from finetune_operator.crash import CrashPoints
 from finetune_operator.decide.decision import (
     Action,
+    CheckPods,
     CreatePods,
     CreatePrepare,
     DeleteRunFiles,
     StopPods,
     StopPrepare,
 )
-from finetune_operator.kinds import (
-    BATCH_JOBS,
-    CONFIG_MAPS,
-    PYTORCHJOBS,
-    WATCHED,
-    Document,
-    Kind,
-)
+from finetune_operator.kinds import BATCH_JOBS, CONFIG_MAPS, WATCHED, Document, Kind
 from finetune_operator.observe import identity_of
+from finetune_operator.refusal import mistake_in, obstacle_of
 from finetune_operator.seen import Obstacle
 from finetune_operator.store import Store
 
 
 class RefusedError(Exception):
-    """The API server will not take a child as it is; waiting or a change outside may help."""
+    """The API server will not take a child; the obstacle says whether another day may help."""
 
     def __init__(self, obstacle: Obstacle) -> None:
         super().__init__(obstacle.message)
@@ -105,16 +101,30 @@ class Actor:
     async def act(self, target: Target, action: Action) -> None:
         """Carry one action out. Raises RefusedError, ApiError and aiohttp's errors."""
         match action:
+            case CheckPods():
+                await self._check_pods(target)
             case CreatePrepare():
                 await self._create_prepare(target)
             case CreatePods():
                 await self._create_pods(target, action)
             case StopPrepare(name, uid):
                 await self._delete("prepare", BATCH_JOBS, target, name, uid)
-            case StopPods(name, uid):
-                await self._delete("pytorchjob", PYTORCHJOBS, target, name, uid)
+            case StopPods(backend, name, uid):
+                await self._delete(backend.lower(), kind_of(backend), target, name, uid)
             case DeleteRunFiles(attempt):
                 await self._delete_run_files(target, attempt)
+
+    async def _check_pods(self, target: Target) -> None:
+        """The training pod as it would be, in a kind that the API server validates to the last
+        field and that needs no right of its own. Only what no other day would change is raised."""
+        settings = self._settings
+        job = BATCH_JOB.start(target.owner, target.spec, settings, attempt=1, incarnation=1)
+        try:
+            await self._client.check(BATCH_JOB.kind, job["metadata"]["namespace"], job)
+        except ApiError as error:
+            mistake = mistake_in(job, error)
+            if mistake is not None:
+                raise RefusedError(mistake) from error
 
     async def _create_prepare(self, target: Target) -> None:
         owner = target.owner
@@ -129,14 +139,16 @@ class Actor:
         name = attempt_name(owner.identity, action.attempt)
         run_file = run_config_map(owner, name, target.run_file(action.attempt))
         await self._create("configmap", CONFIG_MAPS, run_file)
-        pods = PYTORCHJOB.start(
+        backend = backend_named(action.backend)
+        assert backend is not None
+        pods = backend.start(
             owner,
             target.spec,
             self._settings,
             attempt=action.attempt,
             incarnation=action.incarnation,
         )
-        await self._create("pytorchjob", PYTORCHJOB.kind, pods)
+        await self._create(backend.name.lower(), backend.kind, pods)
 
     async def _create(self, label: str, kind: Kind, document: Document) -> None:
         namespace = document["metadata"]["namespace"]
@@ -145,7 +157,8 @@ class Actor:
             made = await self._client.create(kind, namespace, document)
         except ApiError as error:
             if not error.already_exists:
-                raise _refusal(kind, error) from error
+                obstacle = obstacle_of(kind, document, error)
+                raise (RefusedError(obstacle) if obstacle else error) from error
             made = await self._ours(kind, document)
         self._crash.passed(f"after-create-{label}")
         if kind in WATCHED:
@@ -177,12 +190,3 @@ class Actor:
             await self._client.delete(
                 CONFIG_MAPS, identity.namespace, name, propagation="Background"
             )
-
-
-def _refusal(kind: Kind, error: ApiError) -> Exception:
-    """What a refused creation means to the user; other errors are simply tried again."""
-    if kind == PYTORCHJOBS and (error.not_found or error.code >= 500):
-        return RefusedError(Obstacle(Reason.BACKEND_UNAVAILABLE, error.message))
-    if error.code in {400, 403, 422}:
-        return RefusedError(Obstacle(Reason.POD_REJECTED, error.message))
-    return error

@@ -17,7 +17,8 @@ from finetune_operator.observe import Situation
 from finetune_operator.progress import ProgressReader
 from finetune_operator.queue import WorkQueue
 from finetune_operator.reconcile import Reconciler
-from finetune_operator.resync import Resync, watch_backend
+from finetune_operator.resync import Resync, watch_backends
+from finetune_operator.seen import Backends
 from finetune_operator.store import Store
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Operator:
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._metrics = Metrics()
-        self._situation = Situation()
+        self._situation = Situation(Backends(config.backend))
         self._store = Store(on_change=self._enqueue)
         reconciler = Reconciler(
             client,
@@ -69,7 +70,7 @@ class Operator:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(self._resync.run(self._config.resync_seconds)),
-                    tasks.create_task(self._watch_backend()),
+                    tasks.create_task(self._watch_backends()),
                     tasks.create_task(self._lead()),
                 ]
                 await stopped.wait()
@@ -93,10 +94,10 @@ class Operator:
             tasks.create_task(self._queue.run(self._config.workers))
             tasks.create_task(reader.run())
 
-    async def _watch_backend(self) -> None:
-        await watch_backend(self._resync, self._config.discovery_seconds, self._backend_changed)
+    async def _watch_backends(self) -> None:
+        await watch_backends(self._resync, self._config.discovery_seconds, self._backends_changed)
 
-    def _backend_changed(self) -> None:
+    def _backends_changed(self) -> None:
         self._watcher.restart()
         self._enqueue_all()
 

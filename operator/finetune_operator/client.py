@@ -10,6 +10,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -24,14 +25,26 @@ CLOSING_SECONDS = 0.1
 MERGE_PATCH = "application/merge-patch+json"
 
 
+@dataclass(frozen=True)
+class Cause:
+    """One field at fault, in the words of the API server."""
+
+    reason: str
+    field: str
+    message: str
+
+
 class ApiError(Exception):
     """The API server refused a request."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(
+        self, code: int, reason: str, message: str, causes: tuple[Cause, ...] = ()
+    ) -> None:
         super().__init__(f"{code} {reason}: {message}")
         self.code = code
         self.reason = reason
         self.message = message
+        self.causes = causes
 
     @property
     def not_found(self) -> bool:
@@ -88,6 +101,12 @@ class Client:
     async def create(self, kind: Kind, namespace: str, document: Document) -> Document:
         """POST a new object. Raises ApiError."""
         return await self._write("POST", kind.path(namespace), document)
+
+    async def check(self, kind: Kind, namespace: str, document: Document) -> None:
+        """Whether the API server would take a new object, fields that it does not know refused;
+        nothing is made. Raises ApiError."""
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        await self._request("POST", kind.path(namespace), query=query, body=document)
 
     async def update(self, kind: Kind, namespace: str, name: str, document: Document) -> Document:
         """PUT an object whose metadata carries the resourceVersion that was read."""
@@ -164,9 +183,17 @@ async def _error(response: aiohttp.ClientResponse) -> ApiError:
     text = await response.text()
     try:
         status = json.loads(text)
-        return ApiError(response.status, status.get("reason") or "", status.get("message") or "")
+        words = status.get("reason") or "", status.get("message") or ""
+        return ApiError(response.status, *words, _causes(status))
     except (ValueError, AttributeError):
         return ApiError(response.status, response.reason or "", text[:300])
+
+
+def _causes(status: Document) -> tuple[Cause, ...]:
+    found = (status.get("details") or {}).get("causes") or []
+    return tuple(
+        Cause(c.get("reason", ""), c.get("field", ""), c.get("message", "")) for c in found
+    )
 
 
 @asynccontextmanager

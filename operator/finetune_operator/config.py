@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from finetune_api.children import ChildSettings
 
+from finetune_operator.backends.choice import SETTINGS
+from finetune_operator.seen import AUTO
+
 
 @dataclass(frozen=True)
 class Config:
@@ -14,6 +17,8 @@ class Config:
 
     children: ChildSettings
     """FINETUNE_TRAINER_IMAGE, FINETUNE_IMAGE_PULL_POLICY."""
+    backend: str = AUTO
+    """FINETUNE_BACKEND: what runs training pods, Auto, PyTorchJob or Job."""
     namespaces: tuple[str, ...] = ()
     """FINETUNE_NAMESPACES, comma-separated; empty means all."""
     health_port: int = 8080
@@ -21,7 +26,7 @@ class Config:
     resync_seconds: float = 300.0
     """FINETUNE_RESYNC_SECONDS between full lists that heal missed events."""
     discovery_seconds: float = 15.0
-    """FINETUNE_DISCOVERY_SECONDS between looks whether PyTorchJob is served."""
+    """FINETUNE_DISCOVERY_SECONDS between looks which backends are served."""
     retry_seconds: float = 10.0
     """FINETUNE_RETRY_SECONDS: wait after the first counted failure; it doubles to 5 minutes."""
     workers: int = 16
@@ -43,9 +48,13 @@ class Config:
         image = env.get("FINETUNE_TRAINER_IMAGE", "")
         if not image:
             raise ValueError("FINETUNE_TRAINER_IMAGE is required: the image of training pods")
+        backend = env.get("FINETUNE_BACKEND") or AUTO
+        if backend not in SETTINGS:
+            raise ValueError(f"FINETUNE_BACKEND must be one of {SETTINGS}, got {backend!r}")
         names = env.get("FINETUNE_NAMESPACES", "").split(",")
         return cls(
             children=ChildSettings(image, env.get("FINETUNE_IMAGE_PULL_POLICY", "IfNotPresent")),
+            backend=backend,
             namespaces=tuple(name.strip() for name in names if name.strip()),
             health_port=int(_number(env, "FINETUNE_HEALTH_PORT", 8080)),
             resync_seconds=_number(env, "FINETUNE_RESYNC_SECONDS", 300),

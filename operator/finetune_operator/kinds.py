@@ -39,3 +39,5 @@ LEASES = Kind("coordination.k8s.io", "v1", "leases")
 
 WATCHED = (JOBS, PODS, BATCH_JOBS, PYTORCHJOBS)
 CHILDREN = (PODS, BATCH_JOBS, PYTORCHJOBS)
+OPTIONAL = frozenset({PYTORCHJOBS})
+"""Kinds that a cluster need not have."""

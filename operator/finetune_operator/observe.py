@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from finetune_api.children import ROLE_PREPARE, ROLE_TRAIN, prepare_name
+from finetune_api.job import LABEL_ROLE
 from finetune_api.progress import Progress
 from finetune_api.runfile import JobIdentity
 from finetune_api.status import FineTuneJobStatus
 from finetune_api.validate import Target, examine
 
-from finetune_operator.backends.pytorchjob import PYTORCHJOB
-from finetune_operator.kinds import BATCH_JOBS, PODS, PYTORCHJOBS, Document
+from finetune_operator.backends.choice import BACKENDS
+from finetune_operator.kinds import BATCH_JOBS, PODS, Document
 from finetune_operator.parents import cycle_through, parents_of
-from finetune_operator.seen import Obstacle, Pod, PrepareJob, Seen
+from finetune_operator.seen import Backends, Obstacle, Pod, PodSet, PrepareJob, Seen
 from finetune_operator.store import Store
 from finetune_operator.views import view_pod, view_prepare_job
 
@@ -21,12 +22,14 @@ from finetune_operator.views import view_pod, view_prepare_job
 class Situation:
     """What is known beside the store; the parts that write it are named."""
 
-    backend_available: bool = True
-    """By the look at discovery."""
+    backends: Backends = field(default_factory=Backends)
+    """What is served is written by the look at discovery."""
     progress: dict[str, Progress] = field(default_factory=dict)
     """Job UID -> a report that may be written; by the progress reader."""
     obstacles: dict[str, Obstacle] = field(default_factory=dict)
     """Job UID -> why a child was refused; by the reconciler."""
+    pods_checked: set[str] = field(default_factory=set)
+    """UIDs of jobs that are not accepted yet and whose pods were checked; by the reconciler."""
 
 
 def identity_of(document: Document) -> JobIdentity:
@@ -53,12 +56,13 @@ def observe(store: Store, document: Document, situation: Situation, retry_second
         newer=bool(problems) and all(problem.unknown for problem in problems),
         status=FineTuneJobStatus.parse_wire(document.get("status") or {}),
         prepare_job=_prepare_job(store, identity),
-        pod_sets=tuple(PYTORCHJOB.observe(found) for found in store.owned(PYTORCHJOBS, uid)),
+        pod_sets=tuple(_pod_sets(store, uid)),
         prepare_pods=tuple(pod for pod in pods if pod.role == ROLE_PREPARE),
         train_pods=tuple(pod for pod in pods if pod.role == ROLE_TRAIN),
-        backend_available=situation.backend_available,
+        backends=situation.backends,
         progress=situation.progress.get(uid),
         obstacle=situation.obstacles.get(uid),
+        pods_checked=uid in situation.pods_checked,
         retry_seconds=retry_seconds,
         parents=parents_of(store, document),
         cycle=cycle_through(store, document),
@@ -68,6 +72,13 @@ def observe(store: Store, document: Document, situation: Situation, retry_second
 def _pods(store: Store, uid: str) -> Iterator[Pod]:
     yield from (view_pod(document) for document in store.owned(PODS, uid))
     yield from (view_pod(document, gone=True) for document in store.departed_pods(uid))
+
+
+def _pod_sets(store: Store, uid: str) -> Iterator[PodSet]:
+    for backend in BACKENDS:
+        for document in store.owned(backend.kind, uid):
+            if document["metadata"]["labels"].get(LABEL_ROLE) == ROLE_TRAIN:
+                yield backend.observe(document)
 
 
 def _prepare_job(store: Store, identity: JobIdentity) -> PrepareJob | None:

@@ -8,17 +8,17 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import aiohttp
-from finetune_api.children import ROLE_PREPARE, incarnation_name
+from finetune_api.children import ROLE_PREPARE, ROLE_TRAIN, incarnation_name
 from finetune_api.job import LABEL_ROLE
 from finetune_api.progress import MAX_PROGRESS_BYTES, PROGRESS_PATH, PROGRESS_PORT, Progress
 from finetune_api.status import Phase
 from pydantic import ValidationError
 
-from finetune_operator.backends.pytorchjob import PYTORCHJOB
+from finetune_operator.backends.choice import backend_named
 from finetune_operator.kinds import PODS, Document, Key
 from finetune_operator.observe import Situation, identity_of
 from finetune_operator.seen import PodPhase
@@ -172,18 +172,31 @@ class ProgressReader:
 
     def _pod(self, document: Document) -> Document | None:
         """The pod that tells how far the job is."""
-        identity, status = identity_of(document), document["status"]
-        if status["phase"] == Phase.RUNNING:
-            incarnation = status.get("incarnation", 0)
-            name = PYTORCHJOB.rank_zero(incarnation_name(identity, incarnation))
-            return self._store.get(PODS, (identity.namespace, name))
+        if document["status"]["phase"] == Phase.RUNNING:
+            return self._rank_zero(document)
         preparing = (
             pod
-            for pod in self._store.owned(PODS, identity.uid)
-            if pod["metadata"]["labels"].get(LABEL_ROLE) == ROLE_PREPARE
-            and pod.get("status", {}).get("phase") == PodPhase.RUNNING
+            for pod in self._pods(document, ROLE_PREPARE)
+            if pod.get("status", {}).get("phase") == PodPhase.RUNNING
         )
         return next(preparing, None)
+
+    def _rank_zero(self, document: Document) -> Document | None:
+        status = document["status"]
+        backend = backend_named(status.get("backend"))
+        name = incarnation_name(identity_of(document), status.get("incarnation", 0))
+        zero = (
+            pod
+            for pod in self._pods(document, ROLE_TRAIN)
+            if backend and backend.is_rank_zero(pod["metadata"]["name"], name)
+        )
+        return next(zero, None)
+
+    def _pods(self, document: Document, role: str) -> Iterator[Document]:
+        """The job's pods of a role, the newest first."""
+        for pod in reversed(self._store.owned(PODS, identity_of(document).uid)):
+            if pod["metadata"]["labels"].get(LABEL_ROLE) == role:
+                yield pod
 
     async def _read(self, session: aiohttp.ClientSession, document: Document, url: str) -> None:
         async with self._slots:

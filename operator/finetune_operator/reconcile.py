@@ -11,15 +11,15 @@ from finetune_operator.act import Actor, RefusedError, Target
 from finetune_operator.client import ApiError, Client
 from finetune_operator.crash import CrashPoints
 from finetune_operator.decide.chain import decide
-from finetune_operator.decide.decision import Decision
+from finetune_operator.decide.decision import CheckPods, Decision
 from finetune_operator.dependents import references_of
 from finetune_operator.events import event_for, now_utc, post
-from finetune_operator.kinds import CHILDREN, JOBS, PYTORCHJOBS, Document, Key
+from finetune_operator.kinds import CHILDREN, JOBS, OPTIONAL, Document, Key
 from finetune_operator.log import fields
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import Situation, observe
 from finetune_operator.patch import merge_patch
-from finetune_operator.seen import Seen
+from finetune_operator.seen import Obstacle, Seen
 from finetune_operator.store import Store
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Reconciler:
                     kind, namespace, f"{LABEL_JOB_UID}={uid}"
                 )
             except ApiError as error:
-                if not (error.not_found and kind == PYTORCHJOBS):
+                if not (error.not_found and kind in OPTIONAL):
                     raise
                 continue
             self._store.replace(kind, namespace, listed, version, job_uid=uid)
@@ -143,17 +143,27 @@ class Reconciler:
 
     async def _act(self, document: Document, seen: Seen, decision: Decision) -> bool:
         """Do the actions; True when the API server refused one."""
-        uid = seen.identity.uid
+        refused: Obstacle | None = None
         for action in decision.actions:
             self._log(seen, decision, [type(action).__name__])
             try:
                 await self._actor.act(Target(document, seen.spec, decision.status), action)
             except RefusedError as error:
-                self._situation.obstacles[uid] = error.obstacle
-                return True
-        if decision.actions:
+                refused = error.obstacle
+                break
+        self._note(seen.identity.uid, decision, refused)
+        return refused is not None
+
+    def _note(self, uid: str, decision: Decision, refused: Obstacle | None) -> None:
+        """What the next decision about the job has to know."""
+        if CheckPods() in decision.actions:
+            self._situation.pods_checked.add(uid)
+        else:
+            self._situation.pods_checked.discard(uid)
+        if refused is not None:
+            self._situation.obstacles[uid] = refused
+        elif decision.actions:
             self._situation.obstacles.pop(uid, None)
-        return False
 
     async def _say_refused(self, key: Key) -> float | None:
         """Write why; the actions are tried again later."""

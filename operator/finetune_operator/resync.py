@@ -5,12 +5,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import aiohttp
 from finetune_api.job import LABEL_JOB_UID
 
+from finetune_operator.backends.choice import BACKENDS
 from finetune_operator.client import ApiError, Client
-from finetune_operator.kinds import JOBS, PYTORCHJOBS, WATCHED, Kind
+from finetune_operator.kinds import JOBS, OPTIONAL, WATCHED, Kind
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import Situation
 from finetune_operator.store import Store
@@ -62,7 +64,7 @@ class Resync:
 
     async def once(self) -> None:
         """List all kinds once, jobs first: children are never older than what speaks of them."""
-        await self.look_at_backend()
+        await self.look_at_backends()
         missed = 0
         for kind in WATCHED:
             for scope in self._scopes:
@@ -73,31 +75,31 @@ class Resync:
         self.last_success = time.monotonic()
         self.ready.set()
 
-    async def look_at_backend(self) -> bool:
-        """Ask discovery whether PyTorchJob is served; whether that changed."""
-        available = await self._client.serves(PYTORCHJOBS)
-        changed = available != self._situation.backend_available
-        self._situation.backend_available = available
-        return changed
+    async def look_at_backends(self) -> bool:
+        """Ask discovery which backends' kinds are served; whether that changed."""
+        served = frozenset([b.name for b in BACKENDS if await self._client.serves(b.kind)])
+        before = self._situation.backends
+        self._situation.backends = replace(before, served=served)
+        return served != before.served
 
     async def _list(self, kind: Kind, scope: str | None) -> int:
         selector = "" if kind == JOBS else LABEL_JOB_UID
         try:
             listed, version = await self._client.list_all(kind, scope, selector)
         except ApiError as error:
-            if kind == PYTORCHJOBS and error.not_found:
+            if kind in OPTIONAL and error.not_found:
                 return self._store.clear(kind)
             raise
         return self._store.replace(kind, scope, listed, version)
 
 
-async def watch_backend(resync: Resync, interval: float, on_change: Callable[[], None]) -> None:
-    """Look at discovery until cancelled; a PyTorchJob installed later needs no restart."""
+async def watch_backends(resync: Resync, interval: float, on_change: Callable[[], None]) -> None:
+    """Look at discovery until cancelled; a backend installed later needs no restart."""
     while True:
         await asyncio.sleep(interval)
         try:
-            if await resync.look_at_backend():
-                logger.info("whether PyTorchJob is served has changed")
+            if await resync.look_at_backends():
+                logger.info("which backends are served has changed")
                 await resync.once()
                 on_change()
         except (ApiError, aiohttp.ClientError, TimeoutError) as error:

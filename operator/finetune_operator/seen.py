@@ -90,7 +90,8 @@ class PrepareJob:
 
     name: str
     uid: str
-    created: datetime
+    started: datetime | None = None
+    """When the Job controller took it up; anew after a queue held it."""
     deleted_at: datetime | None = None
     suspended: bool = False
     finish: Finish | None = None
@@ -101,10 +102,14 @@ class PrepareJob:
 class PodSet:
     """One incarnation as the backend runs it."""
 
+    backend: str
+    """Name of the backend whose object it is."""
     name: str
     uid: str
     incarnation: int
     created: datetime
+    taken_up: bool = True
+    """The backend's controller has written something to its status."""
     deleted_at: datetime | None = None
     suspended: bool = False
     """A queue holds it back."""
@@ -158,6 +163,19 @@ class PodEnd:
         return self.outcome == Outcome.DONE
 
 
+AUTO = "Auto"
+
+
+@dataclass(frozen=True)
+class Backends:
+    """What may run pods."""
+
+    setting: str = AUTO
+    """The platform's: Auto, or the name of a backend."""
+    served: frozenset[str] = frozenset()
+    """Names of the backends whose kind the API server has."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A job with everything that belongs to it at one moment."""
@@ -175,11 +193,13 @@ class Seen:
     prepare_pods: tuple[Pod, ...] = ()
     train_pods: tuple[Pod, ...] = ()
     """Pods of all incarnations, those that are gone included."""
-    backend_available: bool = True
+    backends: Backends = Backends()
     progress: Progress | None = None
     """A fresh report that may be written now."""
     obstacle: Obstacle | None = None
     """Why the last creation of a child was refused."""
+    pods_checked: bool = False
+    """The API server was asked whether it would take the training pods."""
     retry_seconds: float = 10.0
     parents: tuple[Parent, ...] = ()
     """The jobs that the spec names, until they are pinned in the status."""

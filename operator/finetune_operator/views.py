@@ -25,6 +25,8 @@ IMAGE_REASONS = frozenset(
 REFUSED_REASONS = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 )
+_OUTGROWN = re.compile(r"exceeds the (total )?limit|exceeded its local ephemeral storage limit")
+"""Of an eviction for what the pod itself did; another pod would do it again."""
 _SECRET = re.compile(r"secret \"?(?P<name>[^\s\"]+)\"? not found|key .* in Secret (?P<keyed>\S+)")
 
 
@@ -34,24 +36,28 @@ def _moment(text: str | None) -> datetime:
     return moment
 
 
+def job_end(document: Document) -> tuple[Finish, str] | None:
+    """How a batch Job ended, and its words; None before its last condition."""
+    conditions = document.get("status", {}).get("conditions") or []
+    true = {c["type"]: c for c in conditions if c["status"] == "True"}
+    for name, finish in (("Complete", Finish.SUCCEEDED), ("Failed", Finish.FAILED)):
+        if name in true:
+            words = true[name].get("reason"), true[name].get("message")
+            return finish, ": ".join(filter(None, words))
+    return None
+
+
 def view_prepare_job(document: Document) -> PrepareJob:
     """The batch Job as decisions read it."""
-    metadata, status = document["metadata"], document.get("status", {})
-    conditions = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
-    finish = None
-    words: Document = {}
-    if "Complete" in conditions:
-        finish, words = Finish.SUCCEEDED, conditions["Complete"]
-    elif "Failed" in conditions:
-        finish, words = Finish.FAILED, conditions["Failed"]
+    metadata, end = document["metadata"], job_end(document)
     return PrepareJob(
         name=metadata["name"],
         uid=metadata["uid"],
-        created=_moment(metadata["creationTimestamp"]),
+        started=parse_time(document.get("status", {}).get("startTime")),
         deleted_at=parse_time(metadata.get("deletionTimestamp")),
         suspended=bool(document["spec"].get("suspend")),
-        finish=finish,
-        message=": ".join(filter(None, (words.get("reason"), words.get("message")))),
+        finish=end[0] if end else None,
+        message=end[1] if end else "",
     )
 
 
@@ -104,8 +110,10 @@ def _disruption(status: Document) -> str | None:
     for condition in status.get("conditions") or []:
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             return f"{condition.get('reason', '')}: {condition.get('message', '')}"
-    if status.get("reason") in {"Evicted", "NodeLost", "Preempting", "Shutdown", "NodeShutdown"}:
-        return f"{status['reason']}: {status.get('message', '')}"
+    reason, words = status.get("reason"), status.get("message", "")
+    outgrown = reason == "Evicted" and _OUTGROWN.search(words)
+    if reason in {"Evicted", "NodeLost", "Preempting", "Shutdown", "NodeShutdown"} and not outgrown:
+        return f"{reason}: {words}"
     return None
 
 

@@ -1,7 +1,7 @@
 """Plays the rest of a cluster: Job controller, training-operator, kubelet, garbage collector.
 
 Only the API server is real. Every object that is deleted in the foreground loses its pods, then
-its finalizer, as the garbage collector would have it.
+its finalizer, as the garbage collector would have it; one that is suspended loses its pods.
 """
 
 import asyncio
@@ -15,10 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from finetune_api.children import PREPARE_CONTAINER, PYTORCH_CONTAINER
-from finetune_api.job import LABEL_INCARNATION, LABEL_JOB, LABEL_JOB_UID
+from finetune_api.children import PREPARE_CONTAINER, PYTORCH_CONTAINER, ROLE_TRAIN
+from finetune_api.job import LABEL_INCARNATION, LABEL_JOB, LABEL_JOB_UID, LABEL_ROLE
 from finetune_operator.client import ApiError, Client
+from finetune_operator.events import now_utc
 from finetune_operator.kinds import BATCH_JOBS, JOBS, PODS, PYTORCHJOBS, Document, Kind
+from finetune_operator.times import format_time
 
 from devcluster.apionly import ApiServer
 from devcluster.ports import free_ports
@@ -69,7 +71,11 @@ class Cluster:
         self.prepare_text: str | None = PREPARED_TEXT
         """What preparation pods end with; None leaves them alone."""
         self.start_pods = True
-        """Whether pods of PyTorchJobs are made and run."""
+        """Whether training pods are made and run."""
+        self.training_operator = True
+        """Whether somebody takes PyTorchJobs up."""
+        self.job_controller = True
+        """Whether Jobs are played; not where the real Job controller runs."""
         self.schedule_pods = True
         """Whether the scheduler finds nodes for those that are made."""
         self.pod_ip = "127.0.0.1"
@@ -77,7 +83,7 @@ class Cluster:
         self.finish_pods = False
         """Whether rank 0 publishes as soon as it runs."""
         self.most_live = 0
-        """Most PyTorchJobs of one job that were live at once."""
+        """Most sets of training pods of one job that were live at once."""
         self.incarnations: set[str] = set()
         self.health_port = 0
         self._operators: list[subprocess.Popen[bytes]] = []
@@ -95,7 +101,7 @@ class Cluster:
         try:
             yield cluster
             assert not player.done(), player.exception()
-            assert cluster.most_live <= 1, "two live PyTorchJobs of one job"
+            assert cluster.most_live <= 1, "two live sets of pods of one job"
         finally:
             player.cancel()
             # Or its request outlives the client, whose connection is then never closed.
@@ -143,6 +149,12 @@ class Cluster:
     async def apply(self, name: str = "support", **spec: Any) -> Document:
         """Create a job."""
         document = job_document(name, self.namespace, **spec)
+        return await self.client.create(JOBS, self.namespace, document)
+
+    async def apply_labelled(self, labels: dict[str, str], **spec: Any) -> Document:
+        """Create a job with labels."""
+        document = job_document("support", self.namespace, **spec)
+        document["metadata"]["labels"] = labels
         return await self.client.create(JOBS, self.namespace, document)
 
     async def change(self, kind: Kind, name: str, patch: Document, sub: str = "") -> Document:
@@ -235,10 +247,9 @@ class Cluster:
         async def there() -> str | None:
             for pod in await self.all(PODS):
                 labels = pod["metadata"]["labels"]
-                name = str(pod["metadata"]["name"])
                 its = (labels[LABEL_JOB], labels.get(LABEL_INCARNATION))
-                if its == (job, str(incarnation)) and "master" in name:
-                    return name
+                if its == (job, str(incarnation)) and _is_rank_zero(pod):
+                    return str(pod["metadata"]["name"])
             return None
 
         found: str = await eventually(there, f"a master pod of {job}, incarnation {incarnation}")
@@ -259,14 +270,9 @@ class Cluster:
 
     async def _turn(self) -> None:
         pods = await self.all(PODS)
-        for job in await self.all(BATCH_JOBS):
-            await self._play_owner(BATCH_JOBS, job, pods)
-        try:
-            sets = await self.all(PYTORCHJOBS)
-        except ApiError as error:
-            if error.not_found:
-                return
-            raise
+        batch_jobs = await self.all(BATCH_JOBS)
+        pytorch_jobs = await self._pytorch_jobs()
+        sets = [*pytorch_jobs, *(job for job in batch_jobs if _trains(job))]
         live = Counter(
             s["metadata"].get("labels", {}).get(LABEL_JOB_UID)
             for s in sets
@@ -274,8 +280,18 @@ class Cluster:
         )
         self.most_live = max(self.most_live, *live.values(), 0)
         self.incarnations |= {s["metadata"]["name"] for s in sets}
-        for pod_set in sets:
-            await self._play_owner(PYTORCHJOBS, pod_set, pods)
+        for job in batch_jobs if self.job_controller else ():
+            await self._play_owner(BATCH_JOBS, job, pods)
+        for job in pytorch_jobs if self.training_operator else ():
+            await self._play_owner(PYTORCHJOBS, job, pods)
+
+    async def _pytorch_jobs(self) -> list[Document]:
+        try:
+            return await self.all(PYTORCHJOBS)
+        except ApiError as error:
+            if error.not_found:
+                return []
+            raise
 
     async def _play_owner(self, kind: Kind, owner: Document, pods: list[Document]) -> None:
         uid, name = owner["metadata"]["uid"], owner["metadata"]["name"]
@@ -285,12 +301,30 @@ class Cluster:
                 await self.delete_pod(pod["metadata"]["name"])
             if not mine:
                 await self.change(kind, name, {"metadata": {"finalizers": None}})
-        elif kind == BATCH_JOBS and not mine:
-            await self._run_prepare(owner)
-        elif kind == PYTORCHJOBS and self.start_pods and not mine and not _over(owner):
-            await self._run_pods(owner)
-        elif kind == PYTORCHJOBS and self.finish_pods:
+            return
+        suspended = is_suspended(owner)
+        await self._take_up(kind, owner, suspended=suspended)
+        if suspended:
+            for pod in mine:
+                await self.delete_pod(pod["metadata"]["name"])
+        elif kind == BATCH_JOBS and not _trains(owner):
+            if not mine:
+                await self._run_prepare(owner)
+        elif self.start_pods and not mine and not _over(owner):
+            await self._run_pods(kind, owner)
+        elif self.finish_pods:
             await self._finish(mine)
+
+    async def _take_up(self, kind: Kind, owner: Document, *, suspended: bool) -> None:
+        """The controller's part of a status: that it saw the object, and since when it runs."""
+        name, status = owner["metadata"]["name"], owner.get("status", {})
+        if kind == PYTORCHJOBS:
+            if not status.get("conditions"):
+                created = [{"type": "Created", "status": "True", "reason": "PyTorchJobCreated"}]
+                await self.change(kind, name, {"status": {"conditions": created}}, "/status")
+        elif suspended == ("startTime" in status):
+            now = None if suspended else format_time(now_utc())
+            await self.change(kind, name, {"status": {"startTime": now}}, "/status")
 
     async def _run_prepare(self, job: Document) -> None:
         name = job["metadata"]["name"] + "-x"
@@ -299,20 +333,28 @@ class Cluster:
             code = 0 if '"outcome":"Done"' in self.prepare_text else 64
             await self.end_pod(name, self.prepare_text, code)
 
-    async def _run_pods(self, owner: Document) -> None:
-        if owner["spec"].get("runPolicy", {}).get("suspend"):
+    async def _run_pods(self, kind: Kind, owner: Document) -> None:
+        name = owner["metadata"]["name"]
+        if kind == BATCH_JOBS:
+            template = owner["spec"]["template"]
+            await self._run_pod(owner, "batch/v1", "Job", f"{name}-x7k2p", template)
             return
         for role, replica in owner["spec"]["pytorchReplicaSpecs"].items():
             for index in range(replica["replicas"]):
-                name = f"{owner['metadata']['name']}-{role.lower()}-{index}"
-                await self._make_pod(
-                    owner, "kubeflow.org/v1", "PyTorchJob", name, replica["template"]
+                pod = f"{name}-{role.lower()}-{index}"
+                await self._run_pod(
+                    owner, "kubeflow.org/v1", "PyTorchJob", pod, replica["template"]
                 )
-                if not self.schedule_pods:
-                    continue
-                status = {"phase": "Running", "podIP": self.pod_ip}
-                running = {"running": {"startedAt": owner["metadata"]["creationTimestamp"]}}
-                await self.set_pod(name, status, PYTORCH_CONTAINER, running)
+
+    async def _run_pod(
+        self, owner: Document, version: str, kind: str, name: str, template: Document
+    ) -> None:
+        await self._make_pod(owner, version, kind, name, template)
+        if not self.schedule_pods:
+            return
+        status = {"phase": "Running", "podIP": self.pod_ip}
+        running = {"running": {"startedAt": owner["metadata"]["creationTimestamp"]}}
+        await self.set_pod(name, status, PYTORCH_CONTAINER, running)
 
     async def _finish(self, pods: list[Document]) -> None:
         status = await self.status()
@@ -320,7 +362,7 @@ class Cluster:
             return
         for pod in pods:
             name = pod["metadata"]["name"]
-            if "master" in name and pod["status"]["phase"] == "Running":
+            if _is_rank_zero(pod) and pod["status"]["phase"] == "Running":
                 await self.end_pod(name, PUBLISHED_TEXT, 0, "Completed")
 
     async def _make_pod(
@@ -343,6 +385,23 @@ class Cluster:
         document = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
         document["spec"] = {**template["spec"], "restartPolicy": "Never"}
         await self.client.create(PODS, self.namespace, document)
+
+
+def is_suspended(owner: Document) -> bool:
+    """Whether a PyTorchJob or Job is to have no pods."""
+    spec = owner["spec"]
+    return bool(spec.get("suspend") or spec.get("runPolicy", {}).get("suspend"))
+
+
+def _trains(owner: Document) -> bool:
+    return bool(owner["metadata"].get("labels", {}).get(LABEL_ROLE) == ROLE_TRAIN)
+
+
+def _is_rank_zero(pod: Document) -> bool:
+    """A PyTorchJob's master, or the only pod of a Job."""
+    metadata = pod["metadata"]
+    only = metadata["ownerReferences"][0]["kind"] == "Job"
+    return _trains(pod) and (only or metadata["name"].endswith("-master-0"))
 
 
 def _over(pod_set: Document) -> bool:

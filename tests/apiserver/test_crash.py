@@ -25,16 +25,16 @@ ON_THE_WAY = [
 ]
 
 
-async def died(cluster: Cluster, point: str) -> None:
+async def died(cluster: Cluster, point: str, **env: str) -> None:
     """Run the operator until it dies at `point`, then run it again."""
-    process = cluster.start_operator(FINETUNE_CRASH_AT=point)
+    process = cluster.start_operator(FINETUNE_CRASH_AT=point, **env)
 
     async def over() -> bool:
         return process.poll() is not None
 
     await eventually(over, f"a crash at {point}")
     assert process.returncode == KILLED
-    cluster.start_operator()
+    cluster.start_operator(**env)
 
 
 async def before_and_after(

@@ -49,7 +49,7 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
         "startDeadlineSeconds": 900,
         "stepDeadlineSeconds": 1800,
     }
-    assert spec["podTemplate"]["terminationGracePeriodSeconds"] == 120
+    assert spec["podTemplate"] == {"terminationGracePeriodSeconds": 120}
     assert "learningRate" not in spec["training"]
 
 
@@ -75,6 +75,10 @@ def test_defaults_that_do_not_depend_on_the_method_are_filled_in(
             "the result is a whole model already",
         ),
         ({"workers": {"nodes": 0}}, "greater than or equal to 1"),
+        ({"podTemplate": {"scratch": {"storageClassName": "fast"}}}, "scratch.size: Required"),
+        ({"podTemplate": {"scratch": {"size": "much"}}}, "podTemplate.scratch.size"),
+        ({"podTemplate": {"topologySpread": ["zone"]}}, "topologySpread[0]: Invalid value"),
+        ({"priorityClassName": "High"}, "priorityClassName: Invalid value"),
         ({"data": {"train": [{**ROWS, "weight": "2"}]}}, "mixing Concat reads every source once"),
         (
             {"data": {"train": [ROWS], "evaluation": [{**ROWS, "weight": "2"}]}},
@@ -216,6 +220,14 @@ def test_a_wrong_field_is_refused_with_a_sentence(
         {"method": "CPT", "data": {"train": [{**ROWS, "format": "Document"}]}},
         {"method": "Reward", "evaluation": {"enabled": True}},
         {"evaluation": {"enabled": False}},
+        {
+            "workers": {"resources": {"limits": {"amd.com/gpu": 8, "rdma/hca": 1}}},
+            "podTemplate": {
+                "scratch": {"size": "200Gi", "storageClassName": "fast"},
+                "topologySpread": [{"maxSkew": 1}],
+            },
+            "priorityClassName": "high",
+        },
         {"training": TRL, "adapter": {"dropout": "0.1"}},
         {"method": "DPO", "training": TRL, "dpo": {"loss": "Hinge", "labelSmoothing": "0.0"}},
     ],
@@ -250,10 +262,11 @@ def test_what_has_begun_cannot_change(
     assert f"{field} cannot change after creation" in caught.value.stderr
 
 
-def test_suspend_and_ttl_may_change(server: ApiServer, namespace: str) -> None:
+def test_suspend_ttl_and_priority_may_change(server: ApiServer, namespace: str) -> None:
     create(server, job_document("support", namespace))
-    change(server, namespace, {"suspend": True, "ttlSecondsAfterFinished": 60})
-    change(server, namespace, {"suspend": False, "ttlSecondsAfterFinished": None})
+    fields = {"ttlSecondsAfterFinished": 60, "priorityClassName": "high"}
+    change(server, namespace, {"suspend": True, **fields})
+    change(server, namespace, {"suspend": False, **dict.fromkeys(fields)})
 
 
 def change(server: ApiServer, namespace: str, spec: dict[str, Any]) -> None:

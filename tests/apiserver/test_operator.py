@@ -15,6 +15,7 @@ from finetune_operator.leader import LEASE_NAME
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import Situation
 from finetune_operator.reconcile import Reconciler
+from finetune_operator.seen import Backends
 from finetune_operator.store import Store
 
 from devcluster.apionly import ApiServer
@@ -31,7 +32,7 @@ async def test_a_training_operator_installed_later_needs_no_restart(
         Cluster.opened(bare_server, client, namespace) as cluster,
     ):
         cluster.start_operator()
-        await cluster.apply()
+        await cluster.apply(workers={"nodes": 2})
         told = await cluster.says("Reconciling", "BackendUnavailable")
         assert "training-operator" in told["message"]
         assert (await cluster.status())["phase"] == "Queued"
@@ -129,7 +130,7 @@ async def test_a_deletion_that_no_watch_told_of_holds_nothing_up(cluster: Cluste
     reconciler = Reconciler(
         cluster.client,
         store,
-        Situation(),
+        Situation(Backends(served=frozenset({"PyTorchJob"}))),
         Metrics(),
         settings=ChildSettings("trainer:test", "IfNotPresent"),
         crash=CrashPoints(),

@@ -66,6 +66,7 @@ from finetune_api.spec.pods import (
     PodTemplate,
     Preparation,
     Resources,
+    Scratch,
     Strategy,
     Workers,
 )
@@ -139,6 +140,7 @@ __all__ = [
     "RowFormat",
     "RowSource",
     "Scheduler",
+    "Scratch",
     "StopAfter",
     "Storage",
     "Strategy",

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from finetune_api.fields import RECIPE, ApiModel, Rule
+from finetune_api.fields import RECIPE, ApiModel, Name, Rule
 from finetune_api.spec.adapter import Adapter, AdapterFrom, AdapterType
 from finetune_api.spec.data import FORMATS_OF, Data, RowFormat, TooLongMode
 from finetune_api.spec.method import ONLINE, RANKED, Method
@@ -252,6 +252,8 @@ class FineTuneJobSpec(ApiModel):
     """How often and how long to try."""
     suspend: bool = False
     """True saves a checkpoint and frees the pods; false goes on."""
+    priority_class_name: Name | None = None
+    """PriorityClass of the pods. A change takes effect with the next set of pods."""
     active_deadline_seconds: Annotated[int | None, Field(ge=1, le=31_536_000)] = None
     """Seconds from the first start after which the job fails."""
     ttl_seconds_after_finished: Annotated[int | None, Field(ge=0, le=31_536_000)] = None
@@ -265,5 +267,5 @@ def answer_room(spec: FineTuneJobSpec) -> int:
     return block.max_new_tokens if block is not None else 0
 
 
-MUTABLE_FIELDS = frozenset({"suspend", "ttl_seconds_after_finished"})
+MUTABLE_FIELDS = frozenset({"suspend", "priority_class_name", "ttl_seconds_after_finished"})
 """Fields of the spec that may change after creation."""

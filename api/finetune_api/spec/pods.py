@@ -16,7 +16,8 @@ class Strategy(StrEnum):
 
 
 class Resources(ApiModel):
-    """Requests and limits of one pod, any vendor's accelerator included."""
+    """Requests and limits of one pod. Every name goes to the pod as it stands: accelerators of any
+    vendor, network devices such as rdma/hca, hugepages-2Mi."""
 
     requests: Annotated[dict[str, Quantity] | None, Field(max_length=16)] = None
     """What the scheduler sets aside."""
@@ -24,7 +25,11 @@ class Resources(ApiModel):
     """What the pod may not exceed."""
 
     def accelerators(self) -> int:
-        """Number of accelerators in one pod: every extended resource whose name says GPU."""
+        """Number of accelerators in one pod: of extended resources those whose name says GPU.
+
+        Others, such as rdma/hca, habana.ai/gaudi or google.com/tpu, are devices that the trainer
+        does not compute on; they are not counted.
+        """
         counts = {**(self.requests or {}), **(self.limits or {})}
         return sum(
             int(quantity_value(amount))
@@ -96,6 +101,16 @@ class LocalReference(ApiModel):
     """Its name."""
 
 
+class Scratch(ApiModel):
+    """Room for the work folder: the model, the prepared rows, checkpoints on their way to S3."""
+
+    size: Quantity
+    """Size of the claim; without storageClassName the most that the folder may take of the node's
+    disk, beyond which the pod is evicted."""
+    storage_class_name: Name | None = None
+    """Gives each pod a volume claim of this class, which goes when the pod goes."""
+
+
 class PodTemplate(ApiModel):
     """What the platform needs on training and preparation pods."""
 
@@ -105,6 +120,9 @@ class PodTemplate(ApiModel):
     """Kubernetes tolerations."""
     affinity: Opaque | None = None
     """Kubernetes affinity."""
+    topology_spread: Annotated[list[Opaque] | None, Field(max_length=8)] = None
+    """Kubernetes topologySpreadConstraints; finetune.dev/job-uid is a label to select the pods
+    of one job by."""
     service_account_name: Name | None = None
     """ServiceAccount of the pods, for workload identity towards S3."""
     image_pull_secrets: Annotated[list[LocalReference] | None, Field(max_length=16)] = None
@@ -117,6 +135,8 @@ class PodTemplate(ApiModel):
     """Annotations added to the pods."""
     shared_memory: Quantity | None = None
     """Size limit of /dev/shm."""
+    scratch: Scratch | None = None
+    """Size and kind of the work folder's volume; the node's disk, without a limit, when absent."""
     termination_grace_period_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
     """Time to save a checkpoint between SIGTERM and SIGKILL."""
     runtime_class_name: Name | None = None

@@ -13,9 +13,13 @@ class Backend(Protocol):
     """Pure translation between an incarnation and the backend's object."""
 
     name: str
-    """As latched in status.backend."""
+    """The object's kind, as latched in status.backend and as people ask kubectl for it."""
     kind: Kind
     """The objects that run pods."""
+    controller: str
+    """What makes the pods, in people's words."""
+    max_nodes: int | None
+    """Most pods of one set; None means any number."""
 
     def start(
         self,
@@ -33,6 +37,6 @@ class Backend(Protocol):
         """What an object of `kind` says of its pods."""
         ...
 
-    def rank_zero(self, incarnation_name: str) -> str:
-        """Name of the pod that publishes and reports progress."""
+    def is_rank_zero(self, pod_name: str, incarnation_name: str) -> bool:
+        """Whether a pod of the incarnation publishes and reports progress."""
         ...

@@ -1,12 +1,11 @@
 """PyTorchJob v1 of the Kubeflow training-operator."""
 
 from finetune_api.children import PYTORCHJOB_KIND, ChildSettings, Owner, pytorch_job
-from finetune_api.job import LABEL_INCARNATION
 from finetune_api.spec import FineTuneJobSpec
 
+from finetune_operator.backends.podset import pod_set
 from finetune_operator.kinds import PYTORCHJOBS, Document
 from finetune_operator.seen import Finish, PodSet
-from finetune_operator.times import parse_time
 
 
 class PyTorchJobBackend:
@@ -14,6 +13,8 @@ class PyTorchJobBackend:
 
     name = PYTORCHJOB_KIND
     kind = PYTORCHJOBS
+    controller = "the Kubeflow training-operator"
+    max_nodes: int | None = None
 
     def start(
         self,
@@ -29,29 +30,22 @@ class PyTorchJobBackend:
 
     def observe(self, document: Document) -> PodSet:
         """Success and failure may both be noted; failure wins, as a worker may fail after all."""
-        metadata = document["metadata"]
         conditions = {
             c["type"]: c
             for c in document.get("status", {}).get("conditions") or []
             if c["status"] == "True"
         }
         finish = next((f for f in (Finish.FAILED, Finish.SUCCEEDED) if f in conditions), None)
-        created = parse_time(metadata["creationTimestamp"])
-        assert created is not None
-        return PodSet(
-            name=metadata["name"],
-            uid=metadata["uid"],
-            incarnation=int(metadata.get("labels", {}).get(LABEL_INCARNATION, "0")),
-            created=created,
-            deleted_at=parse_time(metadata.get("deletionTimestamp")),
+        return pod_set(
+            self.name,
+            document,
             suspended=bool(document["spec"].get("runPolicy", {}).get("suspend")),
-            finish=finish,
-            message=conditions[finish].get("message", "") if finish else "",
+            end=(finish, conditions[finish].get("message", "")) if finish else None,
         )
 
-    def rank_zero(self, incarnation_name: str) -> str:
+    def is_rank_zero(self, pod_name: str, incarnation_name: str) -> bool:
         """The Master's only pod."""
-        return f"{incarnation_name}-master-0"
+        return pod_name == f"{incarnation_name}-master-0"
 
 
 PYTORCHJOB = PyTorchJobBackend()

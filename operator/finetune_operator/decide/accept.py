@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from finetune_api.reasons import Reason
 from finetune_api.resolve import effective, resolve
-from finetune_api.status import ConditionType, Phase
+from finetune_api.status import TERMINAL_PHASES, ConditionType, FineTuneJobStatus, Phase
 
 from finetune_operator.decide.conditions import Say, failed, is_true, next_status
-from finetune_operator.decide.decision import Decision, Moment
+from finetune_operator.decide.decision import CheckPods, Decision, Moment
 from finetune_operator.decide.explain import explained
 
 OUTDATED_SECONDS = 60.0
@@ -30,10 +30,32 @@ def refuse_invalid(moment: Moment) -> Decision | None:
     """The CRD catches nearly all of these; a job from before an upgrade may still break a rule."""
     if moment.seen.spec is not None:
         return None
-    words = explained(moment.seen.invalid, Reason.INVALID_SPEC)
+    return Decision("failed", _invalid(moment, moment.seen.invalid))
+
+
+def check_pods(moment: Moment) -> Decision | None:
+    """Kubernetes' own parts of the spec (affinity, tolerations, resources) only the API server can
+    judge: it is asked before the job is accepted, not when its data is ready."""
+    seen, status = moment.seen, moment.status
+    if seen.spec is None or seen.pods_checked or status.effective is not None:
+        return None
+    if status.phase in TERMINAL_PHASES:
+        return None
+    return Decision("check-pods", status, (CheckPods(),), requeue_after=0.0)
+
+
+def refuse_unfit(moment: Moment) -> Decision | None:
+    """The API server will never take a child of this spec, which cannot change."""
+    obstacle = moment.seen.obstacle
+    if obstacle is None or obstacle.reason is not Reason.INVALID_SPEC:
+        return None
+    return Decision("failed", _invalid(moment, obstacle.message))
+
+
+def _invalid(moment: Moment, problem: str) -> FineTuneJobStatus:
+    words = explained(problem, Reason.INVALID_SPEC)
     say = Say(ConditionType.ACCEPTED, False, Reason.INVALID_SPEC, words)
-    status = failed(moment, Reason.INVALID_SPEC, words, say)
-    return Decision("failed", status)
+    return failed(moment, Reason.INVALID_SPEC, words, say)
 
 
 def accepted(moment: Moment) -> Moment:

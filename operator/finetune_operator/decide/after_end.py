@@ -58,7 +58,7 @@ def _deadline_passed(moment: Moment) -> bool:
 def _stop(moment: Moment, *, only_unfinished: bool) -> tuple[Action, ...]:
     seen = moment.seen
     actions: list[Action] = [
-        StopPods(pods.name, pods.uid)
+        StopPods.of(pods)
         for pods in seen.pod_sets
         if pods.deleted_at is None and not (only_unfinished and pods.finish)
     ]

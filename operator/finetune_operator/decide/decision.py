@@ -5,9 +5,14 @@ from datetime import datetime
 
 from finetune_api.status import FineTuneJobStatus
 
-from finetune_operator.seen import Seen
+from finetune_operator.seen import PodSet, Seen
 
 ABSENCE_POLL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class CheckPods:
+    """Ask the API server, without making anything, whether it would take the training pods."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class StopPrepare:
 class CreatePods:
     """Make the attempt's ConfigMap and the incarnation's pods."""
 
+    backend: str
     attempt: int
     incarnation: int
 
@@ -35,8 +41,14 @@ class CreatePods:
 class StopPods:
     """Delete an incarnation in the foreground."""
 
+    backend: str
     name: str
     uid: str
+
+    @classmethod
+    def of(cls, pods: PodSet) -> "StopPods":
+        """The deletion of `pods`."""
+        return cls(pods.backend, pods.name, pods.uid)
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class DeleteRunFiles:
     attempt: int
 
 
-Action = CreatePrepare | StopPrepare | CreatePods | StopPods | DeleteRunFiles
+Action = CheckPods | CreatePrepare | StopPrepare | CreatePods | StopPods | DeleteRunFiles
 
 
 @dataclass(frozen=True)

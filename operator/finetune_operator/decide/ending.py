@@ -144,9 +144,7 @@ def still_there(moment: Moment) -> float | None:
 
 
 def _stop_all(moment: Moment) -> list[Action]:
-    return [
-        StopPods(pods.name, pods.uid) for pods in moment.seen.pod_sets if pods.deleted_at is None
-    ]
+    return [StopPods.of(pods) for pods in moment.seen.pod_sets if pods.deleted_at is None]
 
 
 def _halved(moment: Moment) -> int:

@@ -83,7 +83,7 @@ def _told(pod: Pod, ended: Terminated, message: TerminationMessage, now: datetim
 def _silent(pod: Pod, ended: Terminated, now: datetime) -> PodEnd:
     outcome = Outcome.OUT_OF_MEMORY if ended.reason == OOM_KILLED else outcome_of(ended.exit_code)
     reason = _REASON_OF_CODE.get(outcome, Reason.INTERNAL_ERROR)
-    words = ended.text[-MAX_TAIL:] or ended.reason
+    words = pod.failure or ended.text[-MAX_TAIL:] or ended.reason
     return PodEnd(
         pod,
         outcome,

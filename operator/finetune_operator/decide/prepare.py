@@ -126,7 +126,8 @@ def _obstacle(moment: Moment) -> Obstacle | None:
         return Obstacle(Reason.WAITING_FOR_QUOTA, "a queue holds the preparation")
     if not seen.prepare_pods:
         job = seen.prepare_job
-        return uncreated("Job", job.name, (moment.now - job.created).total_seconds())
+        waited = (moment.now - job.started).total_seconds() if job.started else 0.0
+        return uncreated("Job", job.name, waited)
     waiting = [pod.waiting_for for pod in seen.prepare_pods if pod.active and pod.waiting_for]
     if waiting:
         return min(waiting, key=lambda o: o.reason is Reason.WAITING_FOR_PODS)

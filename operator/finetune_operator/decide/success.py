@@ -8,7 +8,7 @@ from finetune_api.reasons import Reason, remedy
 from finetune_api.spec import StopAfter
 from finetune_api.status import FineTuneJobStatus
 
-from finetune_operator.backends.pytorchjob import PYTORCHJOB
+from finetune_operator.backends.choice import backend_named
 from finetune_operator.decide.conditions import complete
 from finetune_operator.decide.decision import Decision, Moment
 from finetune_operator.decide.ending import Ending, attempts_with, has_ended
@@ -29,8 +29,9 @@ def take_result(moment: Moment) -> Decision | None:
 
 
 def _result(moment: Moment, pod: Pod) -> LaunchMessage | None:
-    rank_zero = PYTORCHJOB.rank_zero(incarnation_name(moment.seen.identity, pod.incarnation))
-    if pod.terminated is None or pod.name != rank_zero:
+    backend = backend_named(moment.status.backend)
+    name = incarnation_name(moment.seen.identity, pod.incarnation)
+    if pod.terminated is None or backend is None or not backend.is_rank_zero(pod.name, name):
         return None
     message = decode(LaunchMessage, pod.terminated.text)
     if message is None or message.outcome is not Outcome.DONE:

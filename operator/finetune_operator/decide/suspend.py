@@ -51,9 +51,7 @@ def _preparing(moment: Moment) -> bool:
 
 def _stops(moment: Moment) -> tuple[Action, ...]:
     seen = moment.seen
-    actions: list[Action] = [
-        StopPods(pods.name, pods.uid) for pods in seen.pod_sets if pods.deleted_at is None
-    ]
+    actions: list[Action] = [StopPods.of(pods) for pods in seen.pod_sets if pods.deleted_at is None]
     job = seen.prepare_job
     if job and job.finish is None and job.deleted_at is None:
         actions.append(StopPrepare(job.name, job.uid))

@@ -4,7 +4,8 @@ from finetune_api.progress import Progress, Stage
 from finetune_api.reasons import Reason
 from finetune_api.status import Phase, PodsStatus
 
-from finetune_operator.backends.pytorchjob import PYTORCHJOB
+from finetune_operator.backends.backend import Backend
+from finetune_operator.backends.choice import backend_named, choose
 from finetune_operator.decide.conditions import next_status, reconciling
 from finetune_operator.decide.decision import CreatePods, Decision, Moment, StopPods
 from finetune_operator.decide.ending import (
@@ -16,7 +17,7 @@ from finetune_operator.decide.ending import (
 from finetune_operator.decide.explain import explained
 from finetune_operator.decide.members import ending_of, members_of
 from finetune_operator.decide.restarted import NOT_STARTED, with_costs
-from finetune_operator.decide.uncreated import CREATION_SECONDS, uncreated
+from finetune_operator.decide.uncreated import CREATION_SECONDS, not_taken_up, uncreated
 from finetune_operator.seen import Obstacle, Pod, PodSet
 from finetune_operator.times import format_time, seconds_since
 
@@ -30,7 +31,7 @@ def train(moment: Moment) -> Decision:
         if pods.incarnation != status.incarnation and pods.deleted_at is None
     ]
     if stray:
-        stops = tuple(StopPods(pods.name, pods.uid) for pods in stray)
+        stops = tuple(StopPods.of(pods) for pods in stray)
         return Decision("stop-stray", status, stops, confirm=True)
     if status.incarnation == 0:
         return _start(moment, 1)
@@ -54,8 +55,9 @@ def train(moment: Moment) -> Decision:
 
 def _start(moment: Moment, incarnation: int) -> Decision:
     """Number the next set of pods in the status; only then is it asked for."""
-    if not moment.seen.backend_available:
-        return _backend_missing(moment)
+    backend = _backend(moment)
+    if isinstance(backend, Obstacle):
+        return _without_backend(moment, backend)
     attempt = moment.status.counted_failures + 1
     says = [reconciling(True, Reason.WAITING_FOR_PODS, f"incarnation {incarnation} is asked for")]
     progress = moment.status.progress
@@ -68,32 +70,38 @@ def _start(moment: Moment, incarnation: int) -> Decision:
         attempt=attempt,
         progress=progress,
         incarnation=incarnation,
-        backend=moment.status.backend or PYTORCHJOB.name,
+        backend=backend.name,
         retry_at=None,
         pods=None,
     )
-    create = CreatePods(attempt, incarnation)
+    create = CreatePods(backend.name, attempt, incarnation)
     return Decision("attempt", status, (create,), confirm=incarnation > 1)
 
 
 def _create_or_lost(moment: Moment) -> Decision:
-    """The pods were never asked for, or their PyTorchJob was deleted by hand."""
+    """The pods were never asked for, or what ran them was deleted by hand."""
     status = moment.status
     if status.pods is not None:
         return end_incarnation(moment, _taken_away(f"incarnation {status.incarnation}"))
-    if not moment.seen.backend_available:
-        return _backend_missing(moment)
+    backend = _backend(moment)
+    if isinstance(backend, Obstacle):
+        return _without_backend(moment, backend)
     obstacle = moment.seen.obstacle
     if obstacle is not None:
         words = explained(obstacle.message, obstacle.reason)
         status = next_status(moment, Phase.QUEUED, [reconciling(True, obstacle.reason, words)])
-    create = CreatePods(status.attempt, status.incarnation)
+    create = CreatePods(backend.name, status.attempt, status.incarnation)
     return Decision("create", status, (create,))
 
 
-def _backend_missing(moment: Moment) -> Decision:
-    words = explained("PyTorchJob is not served", Reason.BACKEND_UNAVAILABLE)
-    says = [reconciling(True, Reason.BACKEND_UNAVAILABLE, words)]
+def _backend(moment: Moment) -> Backend | Obstacle:
+    spec = moment.seen.spec
+    assert spec is not None
+    return choose(moment.seen.backends, moment.status.backend, spec.workers.nodes)
+
+
+def _without_backend(moment: Moment, missing: Obstacle) -> Decision:
+    says = [reconciling(True, missing.reason, explained(missing.message, missing.reason))]
     status = next_status(moment, Phase.QUEUED, says)
     return Decision("backend-unavailable", status)
 
@@ -154,7 +162,7 @@ def _waiting(moment: Moment, known: PodsStatus, pods: PodSet, members: list[Pod]
     waited = seconds_since(known.waiting_since, moment.now)
     obstacle = _obstacle(members)
     if not members:
-        obstacle = uncreated("PyTorchJob", pods.name, waited) or obstacle
+        obstacle = _without_pods(pods, waited) or obstacle
     words = f"{started} of {spec.workers.nodes} pods run"
     if obstacle.message:
         words += f"; {obstacle.message}"
@@ -168,6 +176,14 @@ def _waiting(moment: Moment, known: PodsStatus, pods: PodSet, members: list[Pod]
     status = next_status(moment, Phase.QUEUED, says, pods=known)
     decision = Decision("waiting", status, (), left)
     return decision if members else decision.within(CREATION_SECONDS)
+
+
+def _without_pods(pods: PodSet, waited: float) -> Obstacle | None:
+    if pods.taken_up:
+        return uncreated(pods.backend, pods.name, waited)
+    backend = backend_named(pods.backend)
+    assert backend is not None
+    return not_taken_up(backend.controller, pods.backend, pods.name, waited)
 
 
 def _obstacle(members: list[Pod]) -> Obstacle:

@@ -13,6 +13,7 @@ from finetune_api.children import (
     prepare_name,
     pytorch_job,
     run_config_map,
+    training_job,
 )
 from finetune_api.errors import UserError
 from finetune_api.fields import quantity_value
@@ -44,6 +45,7 @@ RICH: dict[str, Any] = {
         "imagePullSecrets": [{"name": "pull"}],
         "serviceAccountName": "trainer",
         "sharedMemory": "2Gi",
+        "topologySpread": [{"maxSkew": 1, "topologyKey": "zone"}],
         "runtimeClassName": "nvidia",
         "terminationGracePeriodSeconds": 60,
     },
@@ -165,6 +167,7 @@ def test_the_pod_template_reaches_every_pod() -> None:
         spec, labels = pod["spec"], pod["metadata"]["labels"]
         for name in ("tolerations", "nodeSelector", "imagePullSecrets", "serviceAccountName"):
             assert spec[name] == template[name]
+        assert spec["topologySpreadConstraints"] == template["topologySpread"]
         assert spec["runtimeClassName"] == "nvidia"
         assert spec["terminationGracePeriodSeconds"] == 60
         assert pod["metadata"]["annotations"] == {"note": "x"}
@@ -189,6 +192,59 @@ def test_workers_make_one_master_and_the_rest() -> None:
         assert (container["image"], container["imagePullPolicy"]) == ("trainer@sha256:0", "Never")
     *_, alone = children(job())
     assert list(alone["spec"]["pytorchReplicaSpecs"]) == ["Master"]
+
+
+def test_a_batch_job_runs_the_masters_pod_and_no_second_one() -> None:
+    made = job(priorityClassName="high")
+    owner, spec = Owner.of(made), resolve(made.spec)
+    alone = training_job(owner, spec, SETTINGS, attempt=2, incarnation=5)
+    master = pytorch_job(owner, spec, SETTINGS, attempt=2, incarnation=5)
+    template = alone["spec"]["template"]
+    assert template["spec"].pop("restartPolicy") == "Never"
+    assert template == master["spec"]["pytorchReplicaSpecs"]["Master"]["template"]
+    assert alone["metadata"] == master["metadata"]
+    assert (alone["spec"]["backoffLimit"], alone["spec"]["podReplacementPolicy"]) == (0, "Failed")
+    assert "podFailurePolicy" not in alone["spec"]
+    for pod in (template, *pods(made)):
+        assert pod["spec"]["priorityClassName"] == "high"
+
+
+@pytest.mark.parametrize(
+    ("scratch", "source"),
+    [
+        (None, {"emptyDir": {}}),
+        ({"size": "200Gi"}, {"emptyDir": {"sizeLimit": "200Gi"}}),
+        (
+            {"size": "200Gi", "storageClassName": "fast"},
+            {
+                "ephemeral": {
+                    "volumeClaimTemplate": {
+                        "spec": {
+                            "accessModes": ["ReadWriteOnce"],
+                            "storageClassName": "fast",
+                            "resources": {"requests": {"storage": "200Gi"}},
+                        }
+                    }
+                }
+            },
+        ),
+    ],
+    ids=["node", "limit", "claim"],
+)
+def test_the_work_folder_lies_where_scratch_says(scratch: Any, source: dict[str, Any]) -> None:
+    for pod in pods(job(podTemplate={"scratch": scratch} if scratch else {})):
+        assert list(violations(pod["spec"])) == []
+        (work,) = [v for v in pod["spec"]["volumes"] if v["name"] == "work"]
+        assert work == {"name": "work", **source}
+        (container,) = pod["spec"]["containers"]
+        assert {"name": "work", "mountPath": "/work"} in container["volumeMounts"]
+
+
+def test_resources_of_any_name_go_to_the_pod_as_they_stand() -> None:
+    limits = {"amd.com/gpu": "8", "rdma/hca": "1", "hugepages-2Mi": "1Gi"}
+    made = job(workers={"resources": {"limits": limits}})
+    (container,) = pods(made)[1]["spec"]["containers"]
+    assert container["resources"] == {"limits": limits}
 
 
 def test_preparation_fails_at_once_on_the_users_mistake_and_ignores_disruption() -> None:
@@ -234,4 +290,6 @@ def test_accelerators_of_any_vendor_are_counted_once() -> None:
     both = Resources(requests={"nvidia.com/gpu": "8"}, limits={"nvidia.com/gpu": "8", "cpu": "4"})
     assert both.accelerators() == 8
     assert Resources(limits={"amd.com/gpu": "2"}).accelerators() == 2
-    assert Resources(limits={"cpu": "2", "gpu": "1"}).accelerators() == 0
+    assert Resources(limits={"nvidia.com/gpu.shared": "1", "rdma/hca": "2"}).accelerators() == 1
+    for name in ("rdma/hca", "habana.ai/gaudi", "google.com/tpu", "cpu", "gpu"):
+        assert Resources(limits={name: "2"}).accelerators() == 0

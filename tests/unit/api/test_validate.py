@@ -102,6 +102,19 @@ def test_the_smallest_job_is_valid() -> None:
             "'GRPO'",
         ),
         (
+            {"podTemplate": {"scratch": {"storageClassName": "fast"}}},
+            "spec.podTemplate.scratch.size: required field is missing",
+        ),
+        (
+            {"podTemplate": {"topologySpread": ["zone"]}},
+            "spec.podTemplate.topologySpread[0]: Input should be an object",
+        ),
+        (
+            {"priorityClassName": "High"},
+            "spec.priorityClassName: String should match pattern "
+            "'^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'",
+        ),
+        (
             {"podTemplate": {"env": [{"name": "FINETUNE_WORK_DIR", "value": "/x"}]}},
             "spec.podTemplate.env[0]: the operator sets this variable; keys and tokens belong in "
             "the Secret that storage.credentialsSecretName names",

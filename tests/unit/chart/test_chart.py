@@ -10,6 +10,7 @@ from finetune_api.crd import crd
 from finetune_api.job import FineTuneJob
 from finetune_api.validate import Target, validate
 from finetune_api.yamlfile import load_documents
+from finetune_operator.backends.choice import SETTINGS
 
 from tests.unit.api.pod_security import violations
 from tests.unit.chart.helm import CHART, NAMESPACE, helm, of_kind, render, template
@@ -158,6 +159,9 @@ def test_the_operator_learns_its_settings_from_the_environment() -> None:
     assert env["FINETUNE_LOG_LEVEL"] == "DEBUG"
     assert env["FINETUNE_NAMESPACES"] == ""
     assert env["FINETUNE_HEALTH_PORT"] == "8080"
+    assert env["FINETUNE_BACKEND"] == "Auto"
+    for setting in SETTINGS:
+        assert environment(f"backend={setting}")["FINETUNE_BACKEND"] == setting
     assert env["POD_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
     assert env["POD_NAMESPACE"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
     assert env["HTTPS_PROXY"] == "http://proxy"
@@ -204,6 +208,7 @@ def test_the_crd_is_the_generated_one_and_is_kept() -> None:
         ("image.trainer.digest=latest", "does not match pattern"),
         ("image.pullPolicy=Sometimes", "one of 'Always', 'IfNotPresent', 'Never'"),
         ("watchNamespaces={Upper}", "does not match pattern"),
+        ("backend=TrainJob", "one of 'Auto', 'PyTorchJob', 'Job'"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(value: str, told: str) -> None:

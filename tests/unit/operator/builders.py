@@ -18,7 +18,16 @@ from finetune_api.status import (
 )
 from finetune_operator.decide.chain import decide
 from finetune_operator.decide.decision import Decision
-from finetune_operator.seen import Finish, Pod, PodPhase, PodSet, PrepareJob, Seen, Terminated
+from finetune_operator.seen import (
+    Backends,
+    Finish,
+    Pod,
+    PodPhase,
+    PodSet,
+    PrepareJob,
+    Seen,
+    Terminated,
+)
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 IDENTITY = JobIdentity(
@@ -26,6 +35,8 @@ IDENTITY = JobIdentity(
 )
 PREPARED = PreparedStatus(uri="s3://artifacts/prepared/aa", data_hash="aa", recipe_hash="bb")
 OUTPUT = OutputStatus(uri="s3://artifacts/x/adapter", manifest_sha256="cc", base_model="base")
+BOTH_SERVED = Backends(served=frozenset({"PyTorchJob", "Job"}))
+JOB_ONLY = Backends(served=frozenset({"Job"}))
 DATA = DataStatus(rows=90, evaluation_rows=10, tokens=9000)
 
 
@@ -43,9 +54,9 @@ def spec_with(**fields: Any) -> FineTuneJobSpec:
 
 
 def seen_with(**fields: Any) -> Seen:
-    """A job that was just created."""
+    """A job that was just created and whose pods the API server would take."""
     base = Seen(IDENTITY, 1, False, spec_with(), "", FineTuneJobStatus())
-    return replace(base, **fields)
+    return replace(base, backends=BOTH_SERVED, pods_checked=True, **fields)
 
 
 def launch_text(outcome: Outcome, reason: Reason, **fields: Any) -> str:
@@ -90,12 +101,13 @@ def prepare_pod(**fields: Any) -> Pod:
 
 def prepare_job(**fields: Any) -> PrepareJob:
     """The preparation's Job."""
-    return replace(PrepareJob("support-11112222-prepare", "uid-j", START), **fields)
+    return replace(PrepareJob("support-11112222-prepare", "uid-j", started=START), **fields)
 
 
 def pod_set(incarnation: int = 1, **fields: Any) -> PodSet:
     """An incarnation's PyTorchJob."""
-    base = PodSet(f"support-11112222-{incarnation}", f"set-{incarnation}", incarnation, START)
+    name, uid = f"support-11112222-{incarnation}", f"set-{incarnation}"
+    base = PodSet("PyTorchJob", name, uid, incarnation, START)
     return replace(base, **fields)
 
 

@@ -9,8 +9,16 @@ from finetune_api.exits import Outcome
 from finetune_api.progress import Progress, Stage
 from finetune_api.reasons import Reason
 from finetune_api.spec import Adapter, AdapterFrom, AdapterType
-from finetune_api.status import Attempt, EvaluationStatus, Measurement, Phase, RowError
+from finetune_api.status import (
+    Attempt,
+    EvaluationStatus,
+    FineTuneJobStatus,
+    Measurement,
+    Phase,
+    RowError,
+)
 from finetune_operator.decide.decision import (
+    CheckPods,
     CreatePods,
     CreatePrepare,
     DeleteRunFiles,
@@ -21,7 +29,9 @@ from finetune_operator.decide.outcome import POD_LOST
 from finetune_operator.seen import Finish, Obstacle, PodPhase
 
 from tests.unit.operator.builders import (
+    BOTH_SERVED,
     DATA,
+    JOB_ONLY,
     OUTPUT,
     PREPARED,
     PREPARED_TEXT,
@@ -194,14 +204,14 @@ def test_the_incarnation_is_numbered_before_its_pods_are_asked_for() -> None:
     assert (world.status.attempt, world.status.incarnation) == (1, 1)
     assert world.status.backend == "PyTorchJob"
     assert world.last is not None
-    assert world.last.actions == (CreatePods(1, 1),)
+    assert world.last.actions == (CreatePods("PyTorchJob", 1, 1),)
 
 
 def test_dying_after_the_number_was_written_asks_for_the_same_pods_again() -> None:
     world = World().launched()
     world.step()
     assert world.last is not None
-    assert world.last.actions == (CreatePods(1, 1),)
+    assert world.last.actions == (CreatePods("PyTorchJob", 1, 1),)
     assert world.status.incarnation == 1
 
 
@@ -297,6 +307,7 @@ def test_a_result_of_another_recipe_is_no_success() -> None:
 
 
 LOST = START + timedelta(seconds=50)
+OUTGROWN = 'Evicted: Usage of EmptyDir volume "work" exceeds the limit "1Gi".'
 INTERRUPTED, MEMORY = "Interrupted", "OutOfMemory"
 
 
@@ -309,6 +320,7 @@ INTERRUPTED, MEMORY = "Interrupted", "OutOfMemory"
         ({"terminated": ended("", 137, reason="OOMKilled")}, MEMORY, None, 1),
         ({"terminated": ended("Traceback", 1)}, "Internal", "InternalError", 1),
         ({"terminated": ended("", 137)}, "Internal", "InternalError", 1),
+        ({"terminated": ended("", 137), "failure": OUTGROWN}, "Internal", "InternalError", 1),
         ({"terminated": ended("", 143), "deleted_at": LOST}, POD_LOST, None, 0),
         ({"terminated": ended("", 137), "disrupted": "PreemptionByScheduler"}, POD_LOST, None, 0),
         ({"deleted_at": LOST}, POD_LOST, None, 0),
@@ -330,7 +342,7 @@ def test_each_end_of_a_pod_is_counted_as_documented(
     assert world.status.counted_failures == counted
     assert world.last is not None
     assert world.last.confirm
-    assert world.last.actions == (StopPods("support-11112222-1", "set-1"),)
+    assert world.last.actions == (StopPods("PyTorchJob", "support-11112222-1", "set-1"),)
 
 
 def test_a_users_error_in_training_fails_at_once() -> None:
@@ -400,7 +412,7 @@ def test_the_next_incarnation_waits_for_pods_and_backoff() -> None:
     assert (world.status.incarnation, kinds(world)) == (1, [])
     world.see(pod_sets=(), train_pods=()).step()
     assert world.last is not None
-    assert world.last.actions == (CreatePods(2, 2),)
+    assert world.last.actions == (CreatePods("PyTorchJob", 2, 2),)
     assert (world.phase, world.status.attempt) == (Phase.QUEUED, 2)
     assert world.last.confirm
 
@@ -613,12 +625,47 @@ def test_suspension_before_and_during_preparation() -> None:
 
 
 def test_without_a_backend_the_condition_says_so() -> None:
-    world = World().see(backend_available=False).prepared()
+    world = World(**TWO_PODS).see(backends=JOB_ONLY).prepared()
     world.step()
     assert world.condition("Reconciling") == ("True", "BackendUnavailable")
+    assert "training-operator" in world.message("Reconciling")
+    assert "workers.nodes: 1" in world.message("Reconciling")
     assert (world.status.incarnation, kinds(world)) == (0, [])
-    world.see(backend_available=True).step()
+    world.see(backends=BOTH_SERVED).step()
     assert kinds(world) == [CreatePods]
+
+
+def test_a_job_of_one_pod_runs_without_the_training_operator_and_stays_as_it_began() -> None:
+    world = World().see(backends=JOB_ONLY).prepared()
+    assert world.step().actions == (CreatePods("Job", 1, 1),)
+    assert world.status.backend == "Job"
+    pods = pod_set(backend="Job")
+    lost = train_pod(name="support-11112222-1-x7k2p", gone=True)
+    world.see(backends=BOTH_SERVED, pod_sets=(pods,)).step()
+    world.see(train_pods=(lost,), pod_sets=(replace(pods, finish=Finish.FAILED),))
+    assert world.step().actions == (StopPods("Job", pods.name, pods.uid),)
+    assert (world.phase, world.status.counted_failures) == (Phase.RESTARTING, 0)
+    world.see(pod_sets=(), train_pods=())
+    assert world.step().actions == (CreatePods("Job", 1, 2),)
+
+
+def test_what_the_only_pod_of_a_batch_job_published_is_the_result() -> None:
+    world = World().see(backends=JOB_ONLY).launched()
+    done = ended(PUBLISHED_TEXT, 0)
+    pod = train_pod(name="support-11112222-1-x7k2p", phase=PodPhase.SUCCEEDED, terminated=done)
+    world.see(pod_sets=(pod_set(backend="Job"),), train_pods=(pod,)).step()
+    assert (world.phase, world.status.output) == (Phase.COMPLETE, OUTPUT)
+
+
+def test_a_controller_that_is_not_there_is_told_from_pods_that_are_refused() -> None:
+    world = World().launched()
+    world.see(pod_sets=(pod_set(taken_up=False),)).step()
+    assert world.condition("Reconciling") == ("True", "WaitingForPods")
+    world.wait(15).step()
+    assert world.condition("Reconciling") == ("True", "BackendUnavailable")
+    assert "the Kubeflow training-operator does not answer" in world.message("Reconciling")
+    world.see(pod_sets=(pod_set(),)).step()
+    assert world.condition("Reconciling") == ("True", "PodRejected")
 
 
 def test_a_refused_child_is_explained() -> None:
@@ -627,6 +674,36 @@ def test_a_refused_child_is_explained() -> None:
     assert world.condition("Reconciling") == ("True", "PodRejected")
     assert "exceeded quota" in world.message("Reconciling")
     assert kinds(world) == [CreatePods]
+
+
+def test_the_api_server_is_asked_about_the_pods_before_the_job_is_accepted() -> None:
+    world = World().see(pods_checked=False)
+    decision = world.step()
+    assert (decision.actions, world.status) == ((CheckPods(),), FineTuneJobStatus())
+    words = "spec.podTemplate.tolerations[0].operator: Invalid value"
+    world.see(pods_checked=True, obstacle=Obstacle(Reason.INVALID_SPEC, words)).step()
+    assert world.condition("Accepted") == ("False", "InvalidSpec")
+    assert world.message("Failed").startswith(f"{words}. Change the field")
+    running = World().running().see(pods_checked=False)
+    assert kinds(running) == []
+
+
+def test_a_child_that_will_never_be_taken_fails_the_job() -> None:
+    world = World().launched()
+    world.see(obstacle=Obstacle(Reason.INVALID_SPEC, "spec.workers.resources: no")).step()
+    assert world.condition("Failed") == ("True", "InvalidSpec")
+    assert kinds(world) == []
+
+
+def test_a_queue_holds_the_preparation_and_its_old_age_is_no_fault() -> None:
+    world = World()
+    world.step()
+    world.see(prepare_job=prepare_job(suspended=True, started=None)).wait(3600).step()
+    assert world.condition("DataReady") == ("Unknown", "WaitingForQuota")
+    world.see(prepare_job=prepare_job(started=None)).step()
+    assert world.condition("DataReady") == ("Unknown", "Preparing")
+    world.see(prepare_job=prepare_job(started=world.now)).wait(14).step()
+    assert world.condition("DataReady") == ("Unknown", "Preparing")
 
 
 def complete(**spec: Any) -> World:
@@ -708,4 +785,4 @@ def test_a_stray_set_of_pods_is_stopped() -> None:
     world = World().running()
     world.see(pod_sets=(pod_set(1), pod_set(7))).step()
     assert world.last is not None
-    assert world.last.actions == (StopPods("support-11112222-7", "set-7"),)
+    assert world.last.actions == (StopPods("PyTorchJob", "support-11112222-7", "set-7"),)

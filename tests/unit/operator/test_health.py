@@ -137,7 +137,7 @@ STATES: dict[Callable[[], Document], tuple[str, str, str]] = {
     in_a_queue: ("InProgress", "Progressing", "WaitingForQuota: a queue holds"),
     running: ("Current", "Progressing", "Launched: "),
     restarting: ("InProgress", "Progressing", "Restarting: incarnation 1 ended"),
-    complete: ("Current", "Healthy", "Published: published s3://artifacts/x/adapter"),
+    complete: ("Current", "Healthy", "Published: Load the adapter from"),
     failed: ("Failed", "Degraded", "ModelInvalid: no weights"),
     suspended: ("Current", "Suspended", "Suspended: set spec.suspend to false"),
     waiting_for_a_parent: (

@@ -53,7 +53,8 @@ class Namespace:
         """One decision, whose status is written."""
         self.now += timedelta(seconds=1)
         document = self.get()
-        decision = decide(observe(self.store, document, Situation(), 10.0), self.now)
+        fit = Situation(pods_checked={document["metadata"]["uid"]})
+        decision = decide(observe(self.store, document, fit, 10.0), self.now)
         self.put({**document, "status": decision.status.to_wire()})
         return decision
 

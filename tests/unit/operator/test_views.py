@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from finetune_api.children import QUEUE_LABEL, ChildSettings, Owner
 from finetune_api.reasons import Reason
+from finetune_operator.backends.batchjob import BATCH_JOB
 from finetune_operator.backends.pytorchjob import PYTORCHJOB
 from finetune_operator.config import Config
 from finetune_operator.kinds import Document
@@ -90,6 +91,30 @@ def test_a_pytorchjob_that_says_both_has_failed() -> None:
     assert QUEUE_LABEL not in document["metadata"]["labels"]
 
 
+def test_a_pod_that_outgrew_its_own_limit_was_not_disrupted() -> None:
+    words = 'Usage of EmptyDir volume "work" exceeds the limit "1Gi". '
+    assert view_pod(pod(reason="Evicted", message=words)).disrupted is None
+    words = "The node was low on resource: ephemeral-storage."
+    assert view_pod(pod(reason="Evicted", message=words)).disrupted is not None
+
+
+def test_a_batch_job_that_trains_is_read_as_a_set_of_pods() -> None:
+    document = BATCH_JOB.start(
+        Owner(IDENTITY, queue="gpus"), spec_with(), ChildSettings("i"), attempt=1, incarnation=3
+    )
+    assert document["metadata"]["labels"][QUEUE_LABEL] == "gpus"
+    document["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-02T03:04:05Z"}
+    seen = BATCH_JOB.observe(document)
+    assert (seen.backend, seen.incarnation, seen.finish) == ("Job", 3, None)
+    assert (seen.taken_up, seen.suspended) == (False, False)
+    document["spec"]["suspend"] = True
+    document["status"] = conditions("FailureTarget")
+    seen = BATCH_JOB.observe(document)
+    assert (seen.taken_up, seen.suspended, seen.finish) == (True, True, None)
+    document["status"] = conditions("FailureTarget", "Failed")
+    assert BATCH_JOB.observe(document).finish is Finish.FAILED
+
+
 def test_a_batch_job_has_ended_only_by_its_last_condition() -> None:
     document = {**pod(), "spec": {}}
     document["status"] = conditions("FailureTarget")
@@ -131,6 +156,9 @@ def test_settings_come_from_the_environment() -> None:
     )
     assert (config.namespaces, config.pod_name) == (("a", "b"), "me")
     assert config.leader_election
+    assert config.backend == "Auto"
+    with pytest.raises(ValueError, match="FINETUNE_BACKEND must be one of"):
+        Config.from_environment({"FINETUNE_TRAINER_IMAGE": "t", "FINETUNE_BACKEND": "pytorchjob"})
     with pytest.raises(ValueError, match="FINETUNE_TRAINER_IMAGE is required"):
         Config.from_environment({})
     with pytest.raises(ValueError, match="FINETUNE_RESYNC_SECONDS must be a number"):

@@ -12,6 +12,7 @@ from tests.unit.fields.observe.operator import (
     while_pods_wait,
     while_training,
 )
+from tests.unit.fields.observe.pods import preparation_pod, training_pods
 
 AROUND = (int(PASSED / 2), int(PASSED * 2))
 
@@ -25,6 +26,7 @@ OPERATOR: Table = {
         evaluation={"enabled": True},
     ),
     "suspend": effect((False, True), next_step, while_training),
+    "priorityClassName": effect((None, "one", "two"), preparation_pod, training_pods),
     "activeDeadlineSeconds": effect(AROUND, after_running),
     "ttlSecondsAfterFinished": effect(AROUND, after_the_end),
 }

@@ -28,6 +28,7 @@ POD_TEMPLATE: Table = {
     "podTemplate.nodeSelector": _both({"zone": "a"}, {"zone": "b"}),
     "podTemplate.tolerations": _both([{"key": "a"}], [{"key": "b"}]),
     "podTemplate.affinity": _both({"nodeAffinity": {}}, {"podAffinity": {}}),
+    "podTemplate.topologySpread": _both([{"maxSkew": 1}], [{"maxSkew": 2}]),
     "podTemplate.serviceAccountName": _both("one", "two"),
     "podTemplate.imagePullSecrets.name": _both("one", "two"),
     "podTemplate.env.name": _both("ONE", "TWO"),
@@ -35,6 +36,10 @@ POD_TEMPLATE: Table = {
     "podTemplate.labels": _both({"team": "a"}, {"team": "b"}),
     "podTemplate.annotations": _both({"team": "a"}, {"team": "b"}),
     "podTemplate.sharedMemory": _both("1Gi", "2Gi"),
+    "podTemplate.scratch.size": _both("1Gi", "2Gi"),
+    "podTemplate.scratch.storageClassName": _both(
+        None, "one", "two", podTemplate={"scratch": {"size": "1Gi"}}
+    ),
     "podTemplate.terminationGracePeriodSeconds": effect(
         (10, 600), preparation_pod, training_pods, while_pods_end
     ),
