@@ -13,7 +13,15 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.cluster.harness import SECRET, Document, Job, apply, kubectl, make_namespace
+from tests.cluster.harness import (
+    SECRET,
+    SYSTEM_NAMESPACE,
+    Document,
+    Job,
+    apply,
+    kubectl,
+    make_namespace,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "quickstart"
@@ -49,6 +57,19 @@ def operator(cluster: dict[str, str]) -> None:
     subprocess.run(
         [sys.executable, str(EXAMPLE / "quickstart.py"), "install"], cwd=ROOT, check=True
     )
+
+
+@pytest.fixture
+def no_operator(operator: None) -> Iterator[None]:
+    """The installed operator is scaled to nothing for the time of a test."""
+    scale = ("scale", "deployment/finetune-operator", "-n", SYSTEM_NAMESPACE)
+    kubectl(*scale, "--replicas=0")
+    kubectl(
+        *("wait", "--for=delete", "pod", "-n", SYSTEM_NAMESPACE, "--timeout=60s"),
+        *("-l", "app.kubernetes.io/name=finetune-operator"),
+    )
+    yield
+    kubectl(*scale, "--replicas=1")
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,24 @@
 
 import base64
 import json
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
+
+from devcluster.ports import free_ports
 
 Document = dict[str, Any]
 T = TypeVar("T")
 
 POLL_SECONDS = 0.5
 SECRET = "s3-credentials"
+SYSTEM_NAMESPACE = "finetune-system"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class NotYetError(AssertionError):
@@ -55,6 +62,12 @@ def wait_until(what: str, look: Callable[[], T | None], seconds: float) -> T:
         time.sleep(POLL_SECONDS)
 
 
+def is_rank_zero(pod: Document) -> bool:
+    """The master of a PyTorchJob, or the only pod of a batch Job."""
+    kind = pod["metadata"]["labels"].get("training.kubeflow.org/replica-type", "master")
+    return bool(kind == "master")
+
+
 @dataclass(frozen=True)
 class Job:
     """A FineTuneJob on the cluster, seen as its user sees it."""
@@ -85,11 +98,19 @@ class Job:
 
     def master(self) -> Document:
         """Rank 0's pod."""
-        return next(
-            pod
-            for pod in self.pods()
-            if pod["metadata"]["labels"].get("training.kubeflow.org/replica-type") == "master"
-        )
+        return next(pod for pod in self.pods() if is_rank_zero(pod))
+
+    def evict(self) -> None:
+        """Ask for the eviction of its only training pod, as a drain does."""
+        (pod,) = self.pods()
+        name = pod["metadata"]["name"]
+        wish = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": self.namespace},
+        }
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{name}/eviction"
+        kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(wish))
 
     def wait_phase(self, *phases: str, seconds: float) -> Document:
         """Status once the phase is one of `phases`."""
@@ -119,8 +140,7 @@ class Job:
     def live_progress(self) -> Document:
         """Progress as rank 0 tells it now through the API server; empty before it answers."""
         for pod in self.pods():
-            labels = pod["metadata"]["labels"]
-            if labels.get("training.kubeflow.org/replica-type") != "master":
+            if not is_rank_zero(pod):
                 continue
             path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}:9463/proxy"
             text = kubectl("get", "--raw", f"{path}/progress", check=False)
@@ -150,6 +170,28 @@ class Job:
     def delete(self) -> None:
         """Delete the job and wait until it is gone."""
         kubectl("delete", "finetunejob", self.name, "-n", self.namespace, "--timeout=60s")
+
+
+def operator_process(namespace: str, log: Path, **env: str) -> "subprocess.Popen[bytes]":
+    """An operator on this machine for one namespace, beside none that is installed."""
+    environment = {
+        **os.environ,
+        "FINETUNE_TRAINER_IMAGE": "docker.io/finetune-operator/trainer:dev",
+        "FINETUNE_NAMESPACES": namespace,
+        "FINETUNE_LEADER_ELECTION": "false",
+        "FINETUNE_HEALTH_PORT": str(free_ports(1)[0]),
+        "POD_NAMESPACE": SYSTEM_NAMESPACE,
+        "POD_NAME": "of-a-test",
+        **env,
+    }
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "finetune_operator"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def make_namespace(name: str, keys: tuple[str, str]) -> None:

@@ -21,7 +21,8 @@ KILL_RANKS = (
 """Sends SIGKILL to every rank of a container."""
 
 
-def _steps_published(s3: Any, job: Job) -> list[int]:
+def steps_published(s3: Any, job: Job) -> list[int]:
+    """Steps in the published metrics, in order."""
     uri = job.status()["output"]["uri"]
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     key = f"{prefix.rpartition('/')[0]}/report/metrics.jsonl"
@@ -45,7 +46,7 @@ def test_a_suspended_job_frees_its_pods_and_goes_on_where_it_stopped(
     assert status["phase"] == "Complete", job.story()
     assert status["incarnation"] == 2
     assert status.get("countedFailures", 0) == 0
-    assert _steps_published(s3, job) == list(range(1, 41)), "no step is lost or done twice"
+    assert steps_published(s3, job) == list(range(1, 41)), "no step is lost or done twice"
 
 
 def test_a_deleted_pod_and_a_killed_rank_each_start_a_new_incarnation(
@@ -69,7 +70,7 @@ def test_a_deleted_pod_and_a_killed_rank_each_start_a_new_incarnation(
     assert first["outcome"] in {"PodLost", "Interrupted"}, first
     assert second["outcome"] == "Internal", second
     assert status["countedFailures"] == 1, "a deleted pod is not counted, a killed rank is"
-    assert _steps_published(s3, job) == list(range(1, 41))
+    assert steps_published(s3, job) == list(range(1, 41))
 
 
 def test_deleting_a_running_job_leaves_nothing(submit: Callable[..., Job]) -> None:
