@@ -291,7 +291,7 @@ async def test_a_preparation_that_is_killed_for_memory_names_the_limit(cluster: 
     moment = job["metadata"]["creationTimestamp"]
     over = {"status": "True", "reason": "BackoffLimitExceeded", "lastTransitionTime": moment}
     conditions = [{"type": kind, **over} for kind in ("FailureTarget", "Failed")]
-    body = {"status": {"startTime": moment, "failed": 1, "conditions": conditions}}
+    body = {"status": {"failed": 1, "conditions": conditions}}
     await cluster.change(BATCH_JOBS, job["metadata"]["name"], body, "/status")
     failed = await cluster.says("Failed", "RestartsExhausted")
     assert "last by OutOfMemory" in failed["message"]
