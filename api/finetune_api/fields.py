@@ -110,7 +110,12 @@ Quantity = Annotated[
 """A Kubernetes quantity such as `500m`, `16Gi` or `8`; a bare 8 works too, as in a Pod."""
 
 Name = Annotated[
-    str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+    ),
 ]
 """The name of a Kubernetes object."""
 

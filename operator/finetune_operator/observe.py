@@ -31,6 +31,13 @@ class Situation:
     pods_checked: set[str] = field(default_factory=set)
     """UIDs of jobs that are not accepted yet and whose pods were checked; by the reconciler."""
 
+    def forget_all_but(self, uids: set[str]) -> None:
+        """Let go of what is known of jobs that are gone."""
+        self.pods_checked &= uids
+        for known in (self.progress, self.obstacles):
+            for uid in known.keys() - uids:
+                del known[uid]
+
 
 def identity_of(document: Document) -> JobIdentity:
     """Whose job a document is."""

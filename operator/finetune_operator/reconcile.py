@@ -62,6 +62,7 @@ class Reconciler:
     async def _reconcile(self, key: Key) -> float | None:
         looked = self._look(key)
         if looked is None:
+            self._situation.forget_all_but({d["metadata"]["uid"] for d in self._store.jobs()})
             return None
         document, seen = looked
         decision = decide(seen, now_utc())

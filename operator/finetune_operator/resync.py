@@ -75,12 +75,11 @@ class Resync:
         self.last_success = time.monotonic()
         self.ready.set()
 
-    async def look_at_backends(self) -> bool:
-        """Ask discovery which backends' kinds are served; whether that changed."""
+    async def look_at_backends(self) -> frozenset[str]:
+        """Ask discovery which backends' kinds are served."""
         served = frozenset([b.name for b in BACKENDS if await self._client.serves(b.kind)])
-        before = self._situation.backends
-        self._situation.backends = replace(before, served=served)
-        return served != before.served
+        self._situation.backends = replace(self._situation.backends, served=served)
+        return served
 
     async def _list(self, kind: Kind, scope: str | None) -> int:
         selector = "" if kind == JOBS else LABEL_JOB_UID
@@ -94,13 +93,22 @@ class Resync:
 
 
 async def watch_backends(resync: Resync, interval: float, on_change: Callable[[], None]) -> None:
-    """Look at discovery until cancelled; a backend installed later needs no restart."""
+    """Look at discovery until cancelled; a backend installed later needs no restart.
+
+    The watches begin with what is served at the first look, if that succeeds at once. A change
+    counts as told only when `on_change` was called: others look too, and lists may fail.
+    """
+    told: frozenset[str] | None = None
+    known = True
     while True:
-        await asyncio.sleep(interval)
         try:
-            if await resync.look_at_backends():
+            served = await resync.look_at_backends()
+            if served != told and not (told is None and known):
                 logger.info("which backends are served has changed")
                 await resync.once()
                 on_change()
+            told = served
         except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            known = False
             logger.warning("discovery failed: %s", error)
+        await asyncio.sleep(interval)

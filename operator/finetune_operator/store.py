@@ -72,6 +72,7 @@ class Store:
                 return False
             if not same:
                 self._forget(kind, known)
+                self._departed.pop(known["metadata"]["uid"], None)
         metadata.pop("managedFields", None)
         self._objects.setdefault(kind, {})[key] = document
         if kind == JOBS:
@@ -129,10 +130,12 @@ class Store:
         return missed
 
     def clear(self, kind: Kind) -> int:
-        """The kind is no longer served, so none of its objects is left; how many there were."""
+        """The kind is not served now, so none of its objects is seen; how many there were. Those
+        that come back with it are the same."""
         known = list(self._objects.get(kind, {}).values())
         for document in known:
-            self.remove(kind, document)
+            self._forget(kind, document)
+            self._changed(kind, document)
         return len(known)
 
     def _forget(self, kind: Kind, document: Document) -> None:

@@ -27,6 +27,8 @@ REFUSED_REASONS = frozenset(
 )
 _OUTGROWN = re.compile(r"exceeds the (total )?limit|exceeded its local ephemeral storage limit")
 """Of an eviction for what the pod itself did; another pod would do it again."""
+_OF_BACKING_OFF = re.compile(r'^ImagePullBackOff: Back-off pulling image "[^"]*": ')
+"""What the kubelet says beside the error while it waits; the rest is what it said before."""
 _SECRET = re.compile(r"secret \"?(?P<name>[^\s\"]+)\"? not found|key .* in Secret (?P<keyed>\S+)")
 
 
@@ -148,9 +150,8 @@ def _container_obstacle(container: Document, waiting: Document) -> Obstacle | No
     reason, words = waiting.get("reason", ""), waiting.get("message", "")
     if reason in IMAGE_REASONS:
         image = container.get("image", "")
-        return Obstacle(
-            Reason.POD_REJECTED, f"image {image} cannot be pulled: {reason}: {words}".rstrip(": ")
-        )
+        why = _OF_BACKING_OFF.sub("", f"{reason}: {words}")
+        return Obstacle(Reason.POD_REJECTED, f"image {image} cannot be pulled: {why}".rstrip(": "))
     if reason not in REFUSED_REASONS:
         return None
     secret = _SECRET.search(words)

@@ -40,12 +40,20 @@ def choose(backends: Backends, latched: str | None, nodes: int) -> Backend | Obs
 
 def _why(backends: Backends, latched: str | None, nodes: int) -> str:
     if latched is not None:
-        return f"the job began on {latched}, which is not served any more"
+        return f"the job began on {latched}, which is not served any more: install it again"
     if backends.setting == BATCH_JOB.name:
         return (
             f"the platform runs jobs as {BATCH_JOB.name} (chart value backend), which has one pod, "
-            f"and workers.nodes is {nodes}"
+            f"and workers.nodes is {nodes}: make the job anew with workers.nodes: 1, or ask the "
+            "platform for the value Auto and the training-operator"
         )
     if backends.setting == PYTORCHJOB.name:
-        return f"{PYTORCHJOB.name} is not served, and the chart's value backend asks for it"
-    return f"{PYTORCHJOB.name} is not served, and workers.nodes is {nodes}"
+        return (
+            f"{PYTORCHJOB.name} is not served, and the chart's value backend asks for it: install "
+            f"{PYTORCHJOB.controller}, or set the value to Auto"
+        )
+    return (
+        f"{PYTORCHJOB.name} is not served, and workers.nodes is {nodes}: install "
+        f"{PYTORCHJOB.controller}, or make the job anew with workers.nodes: 1, which runs as a "
+        "batch/v1 Job"
+    )

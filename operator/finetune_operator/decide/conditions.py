@@ -75,6 +75,13 @@ def reconciling(value: bool, reason: Reason, message: str = "") -> Say:
     return Say(ConditionType.RECONCILING, value, reason, message)
 
 
+def not_stalled(moment: Moment, reason: Reason) -> list[Say]:
+    """Takes back what a failed parent had said."""
+    if condition_of(moment.status, ConditionType.STALLED) is None:
+        return []
+    return [Say(ConditionType.STALLED, False, reason)]
+
+
 def complete(moment: Moment, reason: Reason, message: str, **changes: Any) -> FineTuneJobStatus:
     """The status of a job that reached its end."""
     says = [

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from finetune_api.lineage import WIRE_BLOCKS, run_folder
-from finetune_api.reasons import Reason
+from finetune_api.reasons import Reason, remedy
 from finetune_api.spec import FineTuneJobSpec, Method
 from finetune_api.status import (
     ConditionType,
@@ -13,7 +13,7 @@ from finetune_api.status import (
     Phase,
 )
 
-from finetune_operator.decide.conditions import Say, condition_of, failed, next_status, reconciling
+from finetune_operator.decide.conditions import Say, failed, next_status, not_stalled, reconciling
 from finetune_operator.decide.decision import Decision, Moment
 from finetune_operator.decide.explain import explained
 from finetune_operator.seen import Parent, ParentJob
@@ -37,8 +37,8 @@ def await_parents(moment: Moment) -> Decision | None:
         return Decision("awaiting-parent", _awaiting(moment, parents))
     says = [
         Say(ConditionType.ACCEPTED, True, Reason.ACCEPTED),
-        reconciling(True, Reason.PREPARING),
-        *_not_stalled(moment, Reason.ACCEPTED),
+        reconciling(True, Reason.PREPARING, remedy(Reason.PREPARING)),
+        *not_stalled(moment, Reason.ACCEPTED),
     ]
     pinned = next_status(moment, Phase.PENDING, says, parents=pins)
     # Read anew: a job that was deleted and applied again is another one.
@@ -92,12 +92,12 @@ def _pin(parent: Parent) -> ParentStatus | None:
 def _awaiting(moment: Moment, parents: tuple[Parent, ...]) -> FineTuneJobStatus:
     waiting = [parent for parent in parents if _pin(parent) is None]
     broken = any(parent.job is not None and parent.job.failure for parent in waiting)
-    absent = any(parent.job is None for parent in waiting)
+    absent = any(parent.job is None or parent.job.deleting for parent in waiting)
     reason = Reason.PARENT_FAILED if broken else Reason.WAITING_FOR_PARENT
     words = "; ".join(f"FineTuneJob {parent.name} {_state(parent.job)}" for parent in waiting)
     if broken or absent:
         words = explained(words, reason)
-    stalled = _not_stalled(moment, reason)
+    stalled = not_stalled(moment, reason)
     if broken:
         stalled = [Say(ConditionType.STALLED, True, reason, words)]
     says = [
@@ -114,11 +114,8 @@ def _state(job: ParentJob | None) -> str:
         return "does not exist"
     if job.deleting:
         return "is being deleted"
-    return f"failed ({job.failure.rstrip('.')})" if job.failure else f"is {job.phase}"
-
-
-def _not_stalled(moment: Moment, reason: Reason) -> list[Say]:
-    """Takes back what a failed parent had said."""
-    if condition_of(moment.status, ConditionType.STALLED) is None:
-        return []
-    return [Say(ConditionType.STALLED, False, reason)]
+    if job.failure:
+        return f"failed ({job.failure.rstrip('.')})"
+    if job.phase == Phase.SUSPENDED:
+        return "is Suspended: set its spec.suspend to false"
+    return f"is {job.phase}"

@@ -104,7 +104,7 @@ def _done(moment: Moment, end: PodEnd) -> Decision:
 def _preparing(moment: Moment) -> FineTuneJobStatus:
     found = _obstacle(moment)
     reason = found.reason if found else Reason.PREPARING
-    words = found.message if found else ""
+    words = found.message if found else remedy(Reason.PREPARING)
     if found and found.reason is not Reason.PREPARING:
         words = explained(words, found.reason)
     says = [

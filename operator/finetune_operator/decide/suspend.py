@@ -4,7 +4,7 @@ from finetune_api.exits import Outcome
 from finetune_api.reasons import Reason
 from finetune_api.status import ConditionType, Phase
 
-from finetune_operator.decide.conditions import Say, next_status, reconciling
+from finetune_operator.decide.conditions import Say, next_status, not_stalled, reconciling
 from finetune_operator.decide.decision import Action, Decision, Moment, StopPods, StopPrepare
 from finetune_operator.decide.ending import Ending, attempts_with, has_ended, still_there
 
@@ -24,6 +24,11 @@ def suspend(moment: Moment) -> Decision | None:
     ):
         ending = Ending(Outcome.INTERRUPTED, Reason.SUSPENDED, "spec.suspend was set to true")
         changes |= {"attempts": attempts_with(moment, ending), "pods": None}
+    # Whom it waited for does not matter meanwhile.
+    calm = [
+        Say(ConditionType.ACCEPTED, True, Reason.ACCEPTED),
+        *not_stalled(moment, Reason.SUSPENDED),
+    ]
     actions = _stops(moment)
     preparing = _preparing(moment)
     wait = still_there(moment)
@@ -31,6 +36,7 @@ def suspend(moment: Moment) -> Decision | None:
         says = [
             Say(ConditionType.SUSPENDED, False, Reason.STOPPING, _STOPPING),
             reconciling(True, Reason.STOPPING, _STOPPING),
+            *calm,
         ]
         status = next_status(moment, moment.status.phase, says, **changes)
         decision = Decision("suspending", status, actions, confirm="attempts" in changes)
@@ -38,6 +44,7 @@ def suspend(moment: Moment) -> Decision | None:
     says = [
         Say(ConditionType.SUSPENDED, True, Reason.SUSPENDED, _SUSPENDED),
         reconciling(False, Reason.SUSPENDED),
+        *calm,
     ]
     return Decision("suspended", next_status(moment, Phase.SUSPENDED, says, **changes))
 

@@ -43,7 +43,7 @@ def train(moment: Moment) -> Decision:
     replaced = status.pods is not None and status.pods.uid != pods.uid
     if pods.deleted_at is not None or replaced:
         return end_incarnation(moment, _taken_away(pods.name))
-    if pods.suspended:
+    if pods.suspended and pods.finish is None:
         return _held_by_queue(moment, pods)
     members = members_of(moment)
     ending = ending_of(moment, pods, members)
@@ -60,15 +60,12 @@ def _start(moment: Moment, incarnation: int) -> Decision:
         return _without_backend(moment, backend)
     attempt = moment.status.counted_failures + 1
     says = [reconciling(True, Reason.WAITING_FOR_PODS, f"incarnation {incarnation} is asked for")]
-    progress = moment.status.progress
-    if progress is not None:  # what these pods go on from is not known yet
-        progress = progress.model_copy(update={"resumed_from_step": None})
     status = next_status(
         moment,
         Phase.QUEUED,
         says,
         attempt=attempt,
-        progress=progress,
+        progress=_not_resumed(moment.status.progress),
         incarnation=incarnation,
         backend=backend.name,
         retry_at=None,
@@ -101,7 +98,7 @@ def _backend(moment: Moment) -> Backend | Obstacle:
 
 
 def _without_backend(moment: Moment, missing: Obstacle) -> Decision:
-    says = [reconciling(True, missing.reason, explained(missing.message, missing.reason))]
+    says = [reconciling(True, missing.reason, missing.message)]
     status = next_status(moment, Phase.QUEUED, says)
     return Decision("backend-unavailable", status)
 
@@ -113,8 +110,21 @@ def _taken_away(name: str) -> Ending:
 def _held_by_queue(moment: Moment, pods: PodSet) -> Decision:
     """A queue decides when; the start deadline does not run and old pods do not count."""
     says = [reconciling(True, Reason.WAITING_FOR_QUOTA, "a queue holds the job until it has quota")]
-    held = PodsStatus(uid=pods.uid)
-    return Decision("held", next_status(moment, Phase.QUEUED, says, pods=held))
+    status = next_status(
+        moment,
+        Phase.QUEUED,
+        says,
+        pods=PodsStatus(uid=pods.uid),
+        progress=_not_resumed(moment.status.progress),
+    )
+    return Decision("held", status)
+
+
+def _not_resumed(progress: Progress | None) -> Progress | None:
+    """What the next pods go on from is not known yet."""
+    if progress is None:
+        return None
+    return progress.model_copy(update={"resumed_from_step": None})
 
 
 def _observe(moment: Moment, pods: PodSet, members: list[Pod]) -> Decision:

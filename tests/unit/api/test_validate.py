@@ -112,7 +112,12 @@ def test_the_smallest_job_is_valid() -> None:
         (
             {"priorityClassName": "High"},
             "spec.priorityClassName: String should match pattern "
-            "'^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'",
+            "'^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'",
+        ),
+        (
+            {"priorityClassName": "a..b"},
+            "spec.priorityClassName: String should match pattern "
+            "'^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'",
         ),
         (
             {"podTemplate": {"env": [{"name": "FINETUNE_WORK_DIR", "value": "/x"}]}},

@@ -786,3 +786,30 @@ def test_a_stray_set_of_pods_is_stopped() -> None:
     world.see(pod_sets=(pod_set(1), pod_set(7))).step()
     assert world.last is not None
     assert world.last.actions == (StopPods("PyTorchJob", "support-11112222-7", "set-7"),)
+
+
+def test_a_queue_does_not_hold_what_has_failed_already() -> None:
+    world = World().running()
+    failure = told(Outcome.INTERNAL, Reason.INTERNAL_ERROR)
+    failed = train_pod(phase=PodPhase.FAILED, terminated=failure)
+    world.see(pod_sets=(pod_set(suspended=True, finish=Finish.FAILED),), train_pods=(failed,))
+    world.step()
+    assert (world.phase, world.status.counted_failures) == (Phase.RESTARTING, 1)
+
+
+def test_an_eviction_by_a_queue_does_not_change_what_an_earlier_end_cost() -> None:
+    world = World().running()
+    saved = told(Outcome.INTERNAL, Reason.INTERNAL_ERROR, last_step=50, checkpoint_step=40)
+    fail_once(world, 1, saved)
+    world.see(pod_sets=(), train_pods=()).wait(20).step()
+    world.running(2)
+    resumed = Progress(stage=Stage.TRAINING, step=41, total_steps=99, resumed_from_step=40)
+    world.see(progress=resumed).step()
+    assert attempt_of(world, 1).lost_steps == 10
+    world.see(pod_sets=(pod_set(2, suspended=True),), train_pods=(), progress=None).step()
+    assert world.status.progress is not None
+    assert world.status.progress.resumed_from_step is None
+    world.running(2)
+    later = Progress(stage=Stage.TRAINING, step=81, total_steps=99, resumed_from_step=80)
+    world.see(progress=later).step()
+    assert attempt_of(world, 1).lost_steps == 10

@@ -160,10 +160,28 @@ def test_a_parent_that_is_being_deleted_is_not_pinned() -> None:
     leaving = complete_job("sft")
     leaving["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
     decision = Namespace(leaving, **FROM_SFT).step()
-    assert said(decision, "Accepted")[1:] == (
-        "WaitingForParent",
-        "FineTuneJob sft is being deleted",
-    )
+    _, reason, message = said(decision, "Accepted")
+    assert reason == "WaitingForParent"
+    assert message.startswith("FineTuneJob sft is being deleted. ")
+    assert said(decision, "Reconciling")[0] == "True"
+
+
+def test_a_suspended_parent_is_named_with_what_to_do() -> None:
+    paused = running("sft")
+    paused["status"]["phase"] = "Suspended"
+    words = said(Namespace(paused, **FROM_SFT).step(), "Accepted")[2]
+    assert words == "FineTuneJob sft is Suspended: set its spec.suspend to false"
+
+
+def test_who_is_suspended_is_not_stalled_by_a_failed_parent() -> None:
+    namespace = Namespace(broken("sft"), **FROM_SFT)
+    assert said(namespace.step(), "Stalled")[0] == "True"
+    child = namespace.get()
+    namespace.put({**child, "spec": {**child["spec"], "suspend": True}})
+    decision = namespace.step()
+    assert decision.status.phase == Phase.SUSPENDED
+    assert said(decision, "Stalled")[0] == "False"
+    assert said(decision, "Accepted")[:2] == ("True", "Accepted")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 from typing import Any
 
 from finetune_api.job import LABEL_JOB, LABEL_JOB_UID
-from finetune_operator.kinds import JOBS, PODS, Document, Key
+from finetune_api.reasons import Reason
+from finetune_operator.kinds import JOBS, PODS, PYTORCHJOBS, Document, Key
+from finetune_operator.observe import Situation
+from finetune_operator.seen import Obstacle
 from finetune_operator.store import Store
 
 
@@ -87,3 +90,32 @@ def test_a_list_of_one_jobs_children_leaves_the_others_alone() -> None:
     store.put(PODS, thing("b-0", 2, job="b"))
     assert store.replace(PODS, "ns", [], "10", job_uid="uid-a") == 1
     assert len(store.owned(PODS, "uid-b")) == 1
+
+
+def test_objects_of_a_kind_that_was_not_served_for_a_moment_come_back() -> None:
+    woken: list[Key] = []
+    store = Store(woken.append)
+    store.put(PYTORCHJOBS, thing("set", 5, job="a"))
+    woken.clear()
+    assert store.clear(PYTORCHJOBS) == 1
+    assert (store.owned(PYTORCHJOBS, "uid-a"), woken) == ([], [("ns", "a")])
+    assert store.replace(PYTORCHJOBS, None, [thing("set", 5, job="a")], "9") == 1
+    assert len(store.owned(PYTORCHJOBS, "uid-a")) == 1
+
+
+def test_pods_of_a_job_that_was_replaced_unseen_are_forgotten() -> None:
+    store = Store()
+    store.put(JOBS, thing("a", 5, uid="uid-a"))
+    store.put(PODS, thing("pod", 6, job="a"))
+    store.remove(PODS, thing("pod", 7, job="a"))
+    assert len(store.departed_pods("uid-a")) == 1
+    store.put(JOBS, thing("a", 8, uid="another"))
+    assert store.departed_pods("uid-a") == []
+
+
+def test_what_is_known_of_jobs_that_are_gone_is_let_go() -> None:
+    refused = Obstacle(Reason.POD_REJECTED, "no")
+    situation = Situation(obstacles={"here": refused, "gone": refused})
+    situation.pods_checked |= {"here", "gone"}
+    situation.forget_all_but({"here"})
+    assert (set(situation.obstacles), situation.pods_checked) == ({"here"}, {"here"})

@@ -163,3 +163,17 @@ def test_settings_come_from_the_environment() -> None:
         Config.from_environment({})
     with pytest.raises(ValueError, match="FINETUNE_RESYNC_SECONDS must be a number"):
         Config.from_environment({"FINETUNE_TRAINER_IMAGE": "t", "FINETUNE_RESYNC_SECONDS": "x"})
+
+
+def test_an_image_that_is_tried_again_is_told_in_the_same_words() -> None:
+    error = 'ErrImagePull: failed to pull "trainer:1": not found'
+    words = {
+        "ErrImagePull": error.removeprefix("ErrImagePull: "),
+        "ImagePullBackOff": f'Back-off pulling image "trainer:1": {error}',
+    }
+    said = set()
+    for reason, message in words.items():
+        obstacle = view_pod(waiting(reason, message)).waiting_for
+        assert obstacle is not None
+        said.add(obstacle.message)
+    assert said == {f"image trainer:1 cannot be pulled: {error}"}
