@@ -29,6 +29,8 @@ from finetune_trainer.prepared import SourceFile, SourceInfo
 
 PROGRESS_SECONDS = 5.0
 _FILE_WEIGHT = 2**18
+_BYTES_LOOKED_AT = 16 * 2**20
+"""Rows that are looked at stay in memory until the file is read: fewer of long ones are enough."""
 
 
 @dataclass
@@ -195,12 +197,14 @@ def _weight(sources: Sequence[LocalSource]) -> int:
 
 def _first_rows(chunks: Iterator[AnyChunk]) -> tuple[list[AnyChunk], list[NumberedRow]]:
     """(the chunks that were read for it, the first rows)."""
-    read, rows = list[AnyChunk](), list[NumberedRow]()
+    read, rows, size = list[AnyChunk](), list[NumberedRow](), 0
     for chunk in chunks:
         read.append(chunk)
-        if isinstance(chunk, Chunk):
-            rows += itertools.islice(chunk.rows(), ROWS_LOOKED_AT - len(rows))
-        if len(rows) == ROWS_LOOKED_AT or isinstance(chunk, DocumentChunk):
+        if isinstance(chunk, DocumentChunk):
+            break
+        rows += itertools.islice(chunk.rows(), ROWS_LOOKED_AT - len(rows))
+        size += chunk.size
+        if len(rows) == ROWS_LOOKED_AT or (rows and size >= _BYTES_LOOKED_AT):
             break
     return read, rows
 
