@@ -37,10 +37,10 @@ def _with_steps(attempts: list[Attempt], resumed_from: int | None) -> list[Attem
     if resumed_from is None or not trained:
         return attempts
     last = attempts[trained[-1]]
-    lost = lost_steps(last.last_step, resumed_from)
-    # Pods of a queue that come again in the same incarnation go on later than its first ones.
-    most = max(filter(None, (lost, last.lost_steps)), default=lost)
-    told = last.model_copy(update={"lost_steps": most})
+    assert last.last_step is not None
+    if resumed_from > last.last_step:
+        return attempts  # pods that a queue let come again in this incarnation, not its first
+    told = last.model_copy(update={"lost_steps": lost_steps(last.last_step, resumed_from)})
     return [told if each is last else each for each in attempts]
 
 
