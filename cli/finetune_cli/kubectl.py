@@ -6,7 +6,15 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetune_api.job import GROUP, LABEL_JOB_UID, PLURAL, FineTuneJob
+from finetune_api.children import ROLE_TRAIN
+from finetune_api.job import (
+    GROUP,
+    LABEL_INCARNATION,
+    LABEL_JOB_UID,
+    LABEL_ROLE,
+    PLURAL,
+    FineTuneJob,
+)
 from finetune_api.progress import PROGRESS_PATH, PROGRESS_PORT, Progress
 from finetune_api.status import FineTuneJobStatus
 from pydantic import ValidationError
@@ -65,7 +73,12 @@ class Kubectl:
     def master_pod(self, seen: SeenJob) -> str | None:
         """Name of the running pod of rank 0, if there is one."""
         meta = seen.job.metadata
-        selector = f"{LABEL_JOB_UID}={meta.uid},{_REPLICA_LABEL}=master"
+        labels = {
+            LABEL_JOB_UID: meta.uid,
+            LABEL_ROLE: ROLE_TRAIN,
+            LABEL_INCARNATION: seen.status.incarnation,
+        }
+        selector = ",".join(f"{label}={value}" for label, value in labels.items())
         try:
             text = self._run(
                 *("get", "pods", f"--namespace={meta.namespace}", f"--selector={selector}"),
@@ -74,8 +87,10 @@ class Kubectl:
         except KubectlError:
             return None
         pods: list[dict[str, Any]] = json.loads(text)["items"]
-        live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-        return str(live[-1]["metadata"]["name"]) if live else None
+        live = [pod["metadata"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        # The only pod of a batch Job has no replica type.
+        first = [meta for meta in live if meta["labels"].get(_REPLICA_LABEL) in (None, "master")]
+        return str(first[-1]["name"]) if first else None
 
     def progress(self, namespace: str, pod: str) -> Progress | None:
         """What rank 0 tells now, through the API server's pod proxy; None when it does not."""

@@ -116,13 +116,33 @@ def test_a_job_that_does_not_exist_is_told_in_kubectls_words(
         assert (result.returncode, result.stderr) == (1, "Error (NotFound): x\n")
 
 
+def pod(name: str, replica: str | None, **metadata: Any) -> dict[str, Any]:
+    labels = {"training.kubeflow.org/replica-type": replica} if replica else {}
+    return {"metadata": {"name": name, "labels": labels, **metadata}}
+
+
+@pytest.mark.parametrize(
+    ("pods", "first"),
+    [
+        pytest.param(
+            [pod("sft-3-master-0", "master"), pod("sft-3-worker-0", "worker")],
+            "sft-3-master-0",
+            id="training operator",
+        ),
+        pytest.param(
+            [pod("sft-3-x7f2k", None), pod("sft-3-a1b2c", None, deletionTimestamp="2026")],
+            "sft-3-x7f2k",
+            id="batch Job",
+        ),
+    ],
+)
 def test_watch_follows_to_the_end_with_live_progress(
-    finetune: CommandLine, bin_folder: Path
+    finetune: CommandLine, bin_folder: Path, pods: list[dict[str, Any]], first: str
 ) -> None:
     queued = {"phase": "Queued", "conditions": [condition("Reconciling", "True", "WaitingForPods")]}
-    running = {"phase": "Running", "progress": {**PROGRESS, "step": 1, "percent": 2}}
-    pods = {"items": [{"metadata": {"name": "support-sft-1-master-0"}}]}
-    script(bin_folder, [queued, running, COMPLETE], pods=pods, progress=PROGRESS)
+    progress = {**PROGRESS, "step": 1, "percent": 2}
+    running = {"phase": "Running", "progress": progress, "incarnation": 3}
+    script(bin_folder, [queued, running, COMPLETE], pods={"items": pods}, progress=PROGRESS)
     result = finetune.run("watch", "support-sft", "-n", "team-a")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
@@ -133,8 +153,8 @@ def test_watch_follows_to_the_end_with_live_progress(
         "result: s3://a/b (base s3://models/llama)",
     ]
     calls = (bin_folder / "calls").read_text()
-    path = "/api/v1/namespaces/team-a/pods/support-sft-1-master-0:9463/proxy/progress"
-    assert path in calls
+    assert f"/api/v1/namespaces/team-a/pods/{first}:9463/proxy/progress" in calls
+    assert "finetune.dev/role=train,finetune.dev/incarnation=3" in calls
 
 
 def test_watch_falls_back_to_what_the_operator_wrote(
