@@ -1,5 +1,6 @@
 """The pointer moves once, conditionally; markers of other recipes are not taken."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from finetune_api.reasons import Reason
 from finetune_api.spec import OnExisting, Storage
 from finetune_api.status import Measurement
 from finetune_trainer.stages.markers import Marker, find_markers
-from finetune_trainer.stages.pointer import check_free, publish_pointer, read_pointer
+from finetune_trainer.stages.pointer import check_free, keep_copy, publish_pointer, read_pointer
 from finetune_trainer.storage import Store, open_store
 
 HASHES = ("a" * 64, "d" * 64)
@@ -74,6 +75,25 @@ def test_a_run_keeps_what_it_published_when_the_pointer_moves_on(store: Store, u
     kept = read_pointer(store, f"{manifest(uri, 'one').run_uri}/manifest.json")
     assert kept is not None
     assert (kept.manifest, kept.sha256) == (first.manifest, first.sha256)
+
+
+def test_a_result_without_a_copy_in_its_folder_gets_it_when_it_is_adopted(
+    store: Store, uri: str
+) -> None:
+    text = manifest(uri, "old").model_dump_json(by_alias=True, exclude_none=True).encode()
+    store.write(uri, text)
+    copy = f"{manifest(uri, 'old').run_uri}/manifest.json"
+    published = publish_pointer(store, uri, manifest(uri, "new"), None, OnExisting.REFUSE)
+    assert published.text == store.read(copy) == text
+    store.delete(copy)
+    keep_copy(store, published)
+    assert store.read(copy) == text
+
+
+def test_a_copy_that_is_there_stays(store: Store, uri: str) -> None:
+    first = publish_pointer(store, uri, manifest(uri, "one"), None, OnExisting.REFUSE)
+    keep_copy(store, replace(first, text=b"other"))
+    assert store.read(f"{manifest(uri, 'one').run_uri}/manifest.json") == first.text
 
 
 def test_the_same_recipe_may_add_its_merged_model_to_what_is_published(

@@ -54,7 +54,7 @@ from finetune_trainer.preparation.verdict import first_errors, problem_of, told
 from finetune_trainer.preparation.workers import warm_up
 from finetune_trainer.prepared import PreparedMetadata
 from finetune_trainer.prepared_files import find_prepared, upload_prepared, write_prepared
-from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
+from finetune_trainer.stages.pointer import Pointer, check_free, keep_copy, read_pointer
 from finetune_trainer.start import check_pinned
 from finetune_trainer.start_files import StartRecord
 from finetune_trainer.storage import PreconditionFailed, Store
@@ -117,6 +117,7 @@ def run_prepare(
         if run.spec.stop_after is None:
             published = _published(run.spec, layout, inputs.status, store)
             if published is not None:
+                keep_copy(store, published)
                 return _adopted_message(published, inputs.status)
         store.write(layout.start, json.dumps(inputs.record().to_wire()).encode())
         metadata = find_prepared(store, inputs.status.uri)

@@ -1,6 +1,7 @@
 """manifest.json, the pointer to what is published: written last, conditionally."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 from finetune_api.errors import InfrastructureError, UserError
@@ -23,7 +24,13 @@ class Pointer:
     manifest: Manifest | None
     """None when what lies there is no manifest of this version."""
     etag: str
-    sha256: str
+    text: bytes
+    """What lies there, to the byte."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the text, in hexadecimal."""
+        return hashlib.sha256(self.text).hexdigest()
 
     def is_of(self, hashes: tuple[str, str]) -> bool:
         """Whether the same recipe on the same data is published."""
@@ -45,7 +52,7 @@ def read_pointer(store: Store, uri: str) -> Pointer | None:
         manifest = Manifest.model_validate_json(text)
     except ValidationError:
         manifest = None
-    return Pointer(manifest, etag, hashlib.sha256(text).hexdigest())
+    return Pointer(manifest, etag, text)
 
 
 def check_free(
@@ -82,10 +89,19 @@ def publish_pointer(
         except PreconditionFailed:
             seen = read_pointer(store, uri)
             if seen is not None and seen.serves(hashes, merged=manifest.merged_uri is not None):
+                keep_copy(store, seen)
                 return seen
             check_free(seen, uri, on_existing, hashes)
         else:
-            return Pointer(manifest, etag, hashlib.sha256(text).hexdigest())
+            return Pointer(manifest, etag, text)
     raise InfrastructureError(
         Reason.STORAGE_UNAVAILABLE, "others keep moving the pointer; try again later", where=uri
     )
+
+
+def keep_copy(store: Store, adopted: Pointer) -> None:
+    """Write the copy in the run's folder that `publish_pointer` writes, where it is missing: an
+    older version published without it."""
+    assert adopted.manifest is not None
+    with suppress(PreconditionFailed):
+        store.write(f"{adopted.manifest.run_uri}/{MANIFEST}", adopted.text, if_absent=True)

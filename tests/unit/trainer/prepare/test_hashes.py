@@ -189,10 +189,11 @@ def test_changed_content_changes_the_hashes(
 
 def publish(world: World, recipe_hash: str, data_hash: str) -> bytes:
     """Put a manifest where the job's pointer lies; returns its bytes."""
+    run_uri = (world.output / "team" / "job" / "runs" / "old").as_uri()
     manifest = Manifest(
         job_uid="other",
-        run_uri="file:///run",
-        result_uri="file:///run/adapter",
+        run_uri=run_uri,
+        result_uri=f"{run_uri}/adapter",
         base_model="base",
         recipe_hash=recipe_hash,
         data_hash=data_hash,
@@ -216,7 +217,9 @@ def test_a_result_of_the_same_recipe_and_data_is_adopted(world: World) -> None:
 
     assert message.reason is Reason.ALREADY_PUBLISHED
     assert message.adopted is not None
-    assert message.adopted.uri == "file:///run/adapter"
+    run = world.output / "team" / "job" / "runs" / "old"
+    assert message.adopted.uri == (run / "adapter").as_uri()
+    assert (run / "manifest.json").read_bytes() == text
     assert message.adopted.manifest_sha256 == hashlib.sha256(text).hexdigest()
 
 
