@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from finetune_api.errors import InfrastructureError
+from finetune_api.errors import InfrastructureError, InterruptedRunError
 from finetune_api.layout import RunLayout
 from finetune_api.reasons import Reason
 from finetune_api.spec import Storage
@@ -12,6 +12,7 @@ from finetune_trainer.checkpoint.find import Found, Wanted, newest
 from finetune_trainer.checkpoint.header import CheckpointHeader
 from finetune_trainer.checkpoint.write import CheckpointWriter, Snapshot
 from finetune_trainer.storage import Store, open_store
+from finetune_trainer.storage.store import Watch
 
 HASHES = ("a" * 64, "d" * 64)
 
@@ -44,7 +45,11 @@ def save(store: Store, root: Path, run: str, *steps: int, recipe: str = "a") -> 
     return writer
 
 
-def find(store: Store, root: Path) -> tuple[Found | None, list[str]]:
+def unwatched(_done: int, _total: int) -> None:
+    """Let the download go on."""
+
+
+def find(store: Store, root: Path, watch: Watch = unwatched) -> tuple[Found | None, list[str]]:
     uris = [info.uri for info in store.list((root / "runs").as_uri())]
     warnings: list[str] = []
     wanted = Wanted(
@@ -54,6 +59,7 @@ def find(store: Store, root: Path) -> tuple[Found | None, list[str]]:
         hashes=HASHES,
         accepts=lambda header, tensors: float(tensors["parameter/w"][0]) == header.step,
         warn=warnings.append,
+        watch=watch,
     )
     return newest(wanted), warnings
 
@@ -83,6 +89,16 @@ def test_damaged_ones_are_passed_over_for_the_next_newest_of_any_run(
     assert found is not None
     assert found.header.step == 4
     assert len(warnings) == 2
+
+
+def test_a_request_to_stop_ends_the_download_of_a_checkpoint(store: Store, tmp_path: Path) -> None:
+    save(store, tmp_path, "one", 4)
+
+    def stop(_done: int, _total: int) -> None:
+        raise InterruptedRunError(Reason.INTERRUPTED, "asked to stop")
+
+    with pytest.raises(InterruptedRunError):
+        find(store, tmp_path, stop)
 
 
 def test_uncommitted_and_foreign_checkpoints_are_not_taken(store: Store, tmp_path: Path) -> None:

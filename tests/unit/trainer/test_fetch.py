@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,10 +16,11 @@ from finetune_api.runfile import RunFile
 from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.model_check import check_model
 from finetune_trainer.progress import ProgressWriter
-from finetune_trainer.pulse import Known
+from finetune_trainer.pulse import Known, Pulse, prepare_pulses, read_beats
 from finetune_trainer.stages.context import Run, open_run
 from finetune_trainer.stages.fetch import fetch, is_loaded
 from finetune_trainer.storage import open_store, retry
+from torch._C._distributed_c10d import HashStore
 from transformers import AutoModelForCausalLM
 
 from tests.unit.trainer.engine_support import Sandbox
@@ -91,6 +94,35 @@ def test_the_share_of_bytes_is_shown_until_the_next_stage(
     assert shown() == ("Fetching", 0, 100)
     run.enter(Stage.BASELINE)
     assert shown() == ("Baseline", 0, None)
+
+
+def test_a_pod_that_fetched_first_rests_until_the_slowest_has_fetched(
+    sandbox: Sandbox, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [run_of(sandbox, tmp_path / name) for name in ("fast", "slow")]
+    meeting, slow_may_end = HashStore(), Event()
+    for rank, run in enumerate(runs):
+        run.comm.rank, run.comm.world_size, run.comm._store = rank, 2, meeting
+        prepare_pulses(run.work)
+        run.comm.pulse = Pulse(run.work, rank)
+
+    def hand_over_late(model: Path, *_: object) -> None:
+        if model.is_relative_to(runs[1].work):
+            slow_may_end.wait(60)
+
+    monkeypatch.setattr("finetune_trainer.stages.fetch.hand_over", hand_over_late)
+
+    def fast_rests() -> bool:
+        return any(beat.resting for beat in read_beats(runs[0].work))
+
+    with ThreadPoolExecutor() as pool:
+        fast, slow = (pool.submit(fetch, run) for run in runs)
+        wait([fast, slow], timeout=3)
+        waited = not fast.done() and fast_rests()
+        slow_may_end.set()
+        assert fast.result(60).start == slow.result(60).start
+    assert waited
+    assert not fast_rests()
 
 
 def test_a_request_to_stop_does_not_wait_for_a_hub_that_is_away(

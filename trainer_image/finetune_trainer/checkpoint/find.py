@@ -20,6 +20,7 @@ from finetune_trainer.checkpoint.header import (
 )
 from finetune_trainer.checkpoint.state import Tensors
 from finetune_trainer.storage import PreconditionFailed, Store
+from finetune_trainer.storage.store import Watch
 
 _PATH = re.compile(rf"/([^/]+)/checkpoints/step-(\d{{8,}})/{re.escape(CHECKPOINT_MANIFEST)}$")
 _HEADER_LIMIT = 2**20
@@ -50,6 +51,8 @@ class Wanted:
     """Whether header and tensors belong to the model at hand."""
     warn: Callable[[str], None]
     """Told of each checkpoint that is passed over because it is damaged."""
+    watch: Watch
+    """Told of each download."""
 
 
 def newest(wanted: Wanted) -> Found | None:
@@ -76,7 +79,7 @@ def _sound(wanted: Wanted, headers: Iterator[str]) -> Iterator[Found]:
         if header is None or (header.recipe_hash, header.data_hash) != wanted.hashes:
             continue
         folder = uri.rpartition("/")[0]
-        loaded = _load(wanted.store, folder, header, wanted.scratch / "resume")
+        loaded = _load(wanted, folder, header)
         if loaded is not None and wanted.accepts(header, loaded[0]):
             yield Found(folder, header, *loaded)
         else:
@@ -104,16 +107,15 @@ def _read_header(store: Store, uri: str) -> CheckpointHeader | None:
     return header if header.version == CHECKPOINT_VERSION else None
 
 
-def _load(
-    store: Store, folder: str, header: CheckpointHeader, scratch: Path
-) -> tuple[Tensors, bytes] | None:
+def _load(wanted: Wanted, folder: str, header: CheckpointHeader) -> tuple[Tensors, bytes] | None:
     """Tensors and metrics, or None where a file is missing or not what the header says."""
     if {record.path for record in header.files} != {STATE_FILE, METRICS_FILE}:
         return None
+    scratch = wanted.scratch / "resume"
     try:
         for record in header.files:
             uri, path = f"{folder}/{record.path}", scratch / record.path
-            store.download(uri, path, expected_sha256=record.sha256)
+            wanted.store.download(uri, path, expected_sha256=record.sha256, watch=wanted.watch)
         return load_file(scratch / STATE_FILE), (scratch / METRICS_FILE).read_bytes()
     except (UserError, PreconditionFailed, SafetensorError):
         return None

@@ -191,6 +191,14 @@ class Comm:
         self.put(f"{key}/{self.rank}", value)
         return [self.get(f"{key}/{rank}") for rank in range(self.world_size)]
 
+    def await_all(self, key: str) -> None:
+        """Wait until all ranks are here, as after work that takes one pod much longer than another:
+        the launchers do not watch who waits. Each key is used once.
+
+        Raises InterruptedRunError when asked to stop.
+        """
+        self.gather(key, value=True)
+
     def check_stop(self) -> None:
         """Between pieces of work outside of steps: raise InterruptedRunError if any rank was
         asked to stop."""

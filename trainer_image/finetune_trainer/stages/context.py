@@ -1,6 +1,5 @@
 """What every stage of a run works with."""
 
-import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -121,11 +120,6 @@ def open_run(
 def new_attempt_id() -> str:
     """A name that no other incarnation has; names sort by time."""
     return f"{time.strftime('%Y%m%dt%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
-
-
-def node_of_this_rank() -> str:
-    """Number of this rank's pod."""
-    return os.environ.get("GROUP_RANK", "0")
 
 
 def _prepared(file: RunFile) -> PreparedStatus:

@@ -10,12 +10,12 @@ from typing import TypeVar
 from finetune_trainer.handover import hand_over
 from finetune_trainer.prepared import Prepared
 from finetune_trainer.prepared_files import read_prepared
-from finetune_trainer.stages.context import Run, node_of_this_rank
+from finetune_trainer.stages.context import Run
 from finetune_trainer.start_files import StartRecord, checked_files, find_record
 from finetune_trainer.storage import Download, ObjectInfo, PreconditionFailed
 from finetune_trainer.storage.addresses import checked_target, file_path, relative_to, scheme_of
 from finetune_trainer.storage.pool import work_off
-from finetune_trainer.storage.store import changed_meanwhile
+from finetune_trainer.storage.store import Watch, changed_meanwhile
 from finetune_trainer.transfer_log import TransferLog
 
 log = logging.getLogger("finetune")
@@ -67,7 +67,7 @@ class _Part:
 
 
 def fetch(run: Run, merged_uri: str | None = None) -> Fetched:
-    """Download model and data; local rank 0 of each pod does it, the others wait.
+    """Download model and data; local rank 0 of each pod does it, and all wait for all pods.
 
     Args:
         merged_uri: base with the start adapter merged, where an earlier incarnation made it; it
@@ -80,15 +80,12 @@ def fetch(run: Run, merged_uri: str | None = None) -> Fetched:
     parts = _parts(run, start, merged_uri)
     handed_over = run.work / "handed-over"
     model, adapter = parts["model"].folder, parts["adapter"].folder if "adapter" in parts else None
-    key = f"fetched/{node_of_this_rank()}"
     if run.comm.local_rank == 0:
         needed = {part.folder: part for part in parts.values()}.values()
         download(run, [each for part in needed for each in _downloads(run, part)])
         shutil.rmtree(handed_over, ignore_errors=True)
         hand_over(model, adapter, handed_over)
-        run.comm.put(key, value=True)
-    else:
-        run.comm.get(key)
+    run.comm.await_all("fetched")
     prepared = read_prepared(parts["prepared"].folder)
     rewards = (parts[n].folder if n in parts else None for n in ("reward", "reward-adapter"))
     return Fetched(start, model, adapter, handed_over, prepared, *rewards)
@@ -110,14 +107,10 @@ def download(run: Run, downloads: Sequence[Download]) -> None:
     Raises InterruptedRunError; InfrastructureError where an object changes meanwhile.
     """
     tell = TransferLog(log.info)
-    arrived = 0
+    arrive = arrival(run)
 
     def watch(done: int, total: int) -> None:
-        nonlocal arrived
-        if done > arrived:
-            arrived = done
-            run.comm.pulse.beat()
-        run.comm.look_for_stop()
+        arrive(done, total)
         if run.progress is not None:
             run.progress.after_bytes(done, total)
             tell(done, total)
@@ -126,6 +119,21 @@ def download(run: Run, downloads: Sequence[Download]) -> None:
         run.store.download_files(downloads, watch)
     except PreconditionFailed as error:
         raise changed_meanwhile(error) from error
+
+
+def arrival(run: Run) -> Watch:
+    """What every download is watched by: it gets on while bytes arrive, and ends, raising
+    InterruptedRunError, when any rank was asked to stop."""
+    arrived = 0
+
+    def watch(done: int, _total: int) -> None:
+        nonlocal arrived
+        if done != arrived:
+            arrived = done
+            run.comm.pulse.beat()
+        run.comm.look_for_stop()
+
+    return watch
 
 
 def is_loaded(name: str) -> bool:

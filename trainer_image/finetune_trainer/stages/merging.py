@@ -7,7 +7,7 @@ same bits.
 from finetune_api.progress import Stage
 
 from finetune_trainer.engine.merge import merge_folders
-from finetune_trainer.stages.context import Run, node_of_this_rank
+from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.fetch import Fetched, download_folder, merged_folder
 from finetune_trainer.stages.markers import Marker, write_marker
 
@@ -19,7 +19,6 @@ def merge_start(run: Run, fetched: Fetched) -> tuple[Fetched, Marker | None]:
     """
     run.enter(Stage.MERGING)
     target, marker = merged_folder(run), None
-    key = f"merged/{node_of_this_rank()}"
     if run.comm.is_first:
         assert fetched.adapter is not None
         with run.comm.cut_short_by_stop():
@@ -30,11 +29,8 @@ def merge_start(run: Run, fetched: Fetched) -> tuple[Fetched, Marker | None]:
                 run.store.upload(path, f"{run.here.base}/{path.relative_to(target).as_posix()}")
         marker = write_marker(run, Stage.MERGING, result_uri=run.here.base)
         run.comm.put("merged", value=True)
-        run.comm.put(key, value=True)
     elif run.comm.local_rank == 0:
         run.comm.get("merged")
         download_folder(run, run.here.base, target)
-        run.comm.put(key, value=True)
-    else:
-        run.comm.get(key)
+    run.comm.await_all("merged-base")
     return fetched.merged(target), marker

@@ -16,14 +16,14 @@ from finetune_api.status import EvaluationStatus, Measurement
 
 from finetune_trainer.engine.determinism import seed_everything
 from finetune_trainer.engine.model import ModelSettings, load_model
-from finetune_trainer.stages.context import Run, node_of_this_rank
-from finetune_trainer.stages.fetch import Fetched, download_folder, fetch
+from finetune_trainer.stages.context import Run
+from finetune_trainer.stages.fetch import Fetched, arrival, download_folder, fetch
 from finetune_trainer.stages.markers import Marker, Markers, find_markers, from_json, to_json
 from finetune_trainer.stages.markers import write_marker as commit
 from finetune_trainer.stages.measure import measure, sample_question
 from finetune_trainer.stages.merging import merge_start
 from finetune_trainer.stages.online import Answering
-from finetune_trainer.stages.pointer import Pointer, check_free, read_pointer
+from finetune_trainer.stages.pointer import Pointer, check_free, keep_copy, read_pointer
 from finetune_trainer.stages.publish import Finished, finish, publish
 from finetune_trainer.stages.report import METRICS_FILE
 from finetune_trainer.stages.result import load_result
@@ -129,6 +129,7 @@ class _Sequence:
     def adopt(self) -> LaunchMessage:
         """The end of a run whose result lies there already."""
         if self.adopted is not None:
+            keep_copy(self.run.store, self.adopted)
             return finish(self.run, self.adopted)
         return LaunchMessage(outcome=Outcome.DONE, reason=Reason.PUBLISHED)
 
@@ -234,15 +235,13 @@ class _Sequence:
         return marker.measurement if marker is not None else None
 
     def _fetch_result(self, done: Marker) -> None:
-        """Bring the trained weights and the metrics to this pod's disk."""
+        """Bring the trained weights and the metrics to each pod's disk; all wait for all pods."""
         run = self.run
         assert done.result_uri is not None
-        key = f"result/{node_of_this_rank()}"
-        if run.comm.local_rank != 0:
-            run.comm.get(key)
-            return
-        download_folder(run, done.result_uri, run.result_folder)
+        if run.comm.local_rank == 0:
+            download_folder(run, done.result_uri, run.result_folder)
         if run.comm.is_first:
             metrics = f"{done.run_uri}/report/{METRICS_FILE}"
-            run.store.download(metrics, run.report_folder / METRICS_FILE)
-        run.comm.put(key, value=True)
+            path = run.report_folder / METRICS_FILE
+            run.store.download(metrics, path, watch=arrival(run))
+        run.comm.await_all("result")

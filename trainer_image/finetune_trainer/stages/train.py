@@ -26,6 +26,7 @@ from finetune_trainer.prepared import Prepared
 from finetune_trainer.progress import REWARD
 from finetune_trainer.stages.context import Run
 from finetune_trainer.stages.divergence import check_divergence
+from finetune_trainer.stages.fetch import arrival
 from finetune_trainer.stages.markers import Marker, write_marker
 from finetune_trainer.stages.metrics import MetricsLog
 from finetune_trainer.stages.online import Answering
@@ -134,6 +135,7 @@ class Training:
         if self.run.comm.is_first:
             here = [info.uri for info in self.run.store.list(self.run.here.root)]
             found = at_step(self._wanted([*uris, *here]), best.step)
+        self.run.comm.await_all("best")
         restore_parameters(self.engine, found.tensors if found else None)
         return best.step
 
@@ -237,6 +239,7 @@ class Training:
                 self.engine, tensors, applied=header.applied_steps
             ),
             warn=log.warning,
+            watch=arrival(self.run),
         )
 
 
