@@ -1,5 +1,6 @@
 """How a rank tells that it gets on, and what the launcher makes of it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -19,7 +21,7 @@ from finetune_trainer.engine.distributed import Comm
 from finetune_trainer.engine.interrupt import StopFlag
 from finetune_trainer.launch.stacks import ask_for_stacks, innermost
 from finetune_trainer.launch.verdict import with_steps
-from finetune_trainer.launch.watchdog import Hang, Silence, silences
+from finetune_trainer.launch.watchdog import Hang, Silence, Watchdog, silences, suspects_first
 from finetune_trainer.pulse import Beat, Known, Pulse, prepare_pulses, pulse_path, read_beats
 
 from tests.unit.trainer.engine_support import REPOSITORY
@@ -59,6 +61,28 @@ def test_the_message_says_where_the_run_stood_and_who_was_silent_first() -> None
     assert "stepDeadlineSeconds (60)" in message.message
     assert "rank 0 for 70 s, at update.py:9 in update; rank 1" in message.message
     assert "and 2 more" in message.message
+
+
+def test_a_rank_that_stands_where_no_other_does_is_named_before_those_that_wait_longer() -> None:
+    lines = ["wait.py:1 in get", "wait.py:1 in get", "loop.py:7 in spin", "wait.py:1 in get"]
+    found = [Silence(beat(rank), 90 - rank, line) for rank, line in enumerate(lines)]
+    assert [silence.beat.rank for silence in suspects_first(found)] == [2, 0, 1, 3]
+
+
+def test_only_ranks_that_work_are_ended(tmp_path: Path) -> None:
+    prepare_pulses(tmp_path)
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(sleeper) as works, subprocess.Popen(sleeper) as rests:
+        for rank, process in enumerate((works, rests)):
+            told = Beat(rank, process.pid, time.monotonic(), rank == 1, "Training", 7, 4)
+            pulse_path(tmp_path, rank).write_text(json.dumps(asdict(told)))
+        with Watchdog(tmp_path, 1) as watchdog:
+            works.wait(timeout=30)
+        still_there = rests.poll() is None
+        rests.kill()
+    assert still_there
+    assert watchdog.hang is not None
+    assert [silence.beat.rank for silence in watchdog.hang.silences] == [0]
 
 
 def test_a_pulse_is_written_seldom_and_at_once_after_a_step_and_around_a_rest(

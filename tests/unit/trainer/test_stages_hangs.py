@@ -82,3 +82,21 @@ def test_a_run_that_gets_on_slowly_is_left_alone(sandbox: Sandbox) -> None:
     os.kill(process.pid, signal.SIGTERM)
     ended = sandbox.finish(process, run_file)
     assert ended.code == ExitCode.INTERRUPTED, seen + ended.log
+
+
+def test_a_pod_that_was_frozen_for_longer_than_the_deadline_goes_on(sandbox: Sandbox) -> None:
+    process, run_file, seen = start_two(sandbox, "frozen")
+    before = beat_of(sandbox, "frozen", 0)
+    pids = [process.pid, before.pid, beat_of(sandbox, "frozen", 1).pid]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.3 * DEADLINE)
+    os.kill(process.pid, signal.SIGCONT)
+    time.sleep(1)  # the launcher wakes first, and sees ranks that were silent for so long
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    while beat_of(sandbox, "frozen", 0).last_step == before.last_step and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    ended = sandbox.finish(process, run_file)
+    assert ended.code == ExitCode.INTERRUPTED, seen + ended.log

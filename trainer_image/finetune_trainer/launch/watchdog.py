@@ -5,8 +5,9 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune_api.exits import Outcome
@@ -19,6 +20,8 @@ from finetune_trainer.pulse import Beat, read_beats, stack_path
 _LOOKS = 20
 """Looks within a deadline, so that it is overrun by a twentieth at most."""
 _LONGEST_TICK = 10.0
+_SLEPT = 5
+"""A look that comes so many ticks late means that the pod was frozen, its ranks with it."""
 _RANKS_NAMED = 4
 
 log = logging.getLogger("finetune")
@@ -45,7 +48,7 @@ class Hang:
 
     deadline_seconds: int
     silences: tuple[Silence, ...]
-    """The longest first: the others most likely wait for that rank."""
+    """As `suspects_first` orders them."""
 
     def message(self) -> LaunchMessage:
         """How the pod ends."""
@@ -77,6 +80,15 @@ def silences(beats: Sequence[Beat], now: float, deadline_seconds: float) -> list
     return [Silence(beat, int(now - beat.at)) for beat in sorted(working, key=lambda b: b.at)]
 
 
+def suspects_first(found: Sequence[Silence]) -> tuple[Silence, ...]:
+    """Those that stand where few others do first, of these the longest silent.
+
+    Ranks that wait for another mostly stand at one line; their last beats differ by chance.
+    """
+    standing = Counter(silence.line for silence in found)
+    return tuple(sorted(found, key=lambda s: (standing[s.line], -s.seconds)))
+
+
 class Watchdog:
     """Watches the ranks of this pod in a thread of the launcher."""
 
@@ -97,19 +109,27 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(min(self._deadline / _LOOKS, _LONGEST_TICK)):
-            beats = read_beats(self._work)
-            found = silences(beats, time.monotonic(), self._deadline)
-            if found:
-                self._end(beats, found)
+        tick = min(self._deadline / _LOOKS, _LONGEST_TICK)
+        awake_since = looked_at = time.monotonic()
+        while not self._over.wait(tick):
+            now = time.monotonic()
+            if now - looked_at > _SLEPT * tick:
+                awake_since = now
+            looked_at = now
+            found = silences(read_beats(self._work), now, self._deadline)
+            if found and now - awake_since > self._deadline:
+                self._end(found)
                 return
 
-    def _end(self, beats: Sequence[Beat], found: Sequence[Silence]) -> None:
+    def _end(self, found: Sequence[Silence]) -> None:
+        """Only those that hang: the number of a rank that ended may be another process's by now,
+        and one that rests hears from the agent that the others are gone."""
+        beats = [silence.beat for silence in found]
         stacks = ask_for_stacks({b.pid: stack_path(self._work, b.rank) for b in beats})
         for beat in beats:
             log.info("rank %d hangs; its stacks:\n%s", beat.rank, stacks[beat.pid] or "no answer")
-        told = tuple(Silence(s.beat, s.seconds, innermost(stacks[s.beat.pid])) for s in found)
-        self.hang = Hang(self._deadline, told)
+        told = [replace(s, line=innermost(stacks[s.beat.pid])) for s in found]
+        self.hang = Hang(self._deadline, suspects_first(told))
         for beat in beats:
             # Nothing softer: a rank that hangs does not come to the point where it would save.
             try:
