@@ -96,6 +96,18 @@ def test_a_copy_that_is_there_stays(store: Store, uri: str) -> None:
     assert store.read(f"{manifest(uri, 'one').run_uri}/manifest.json") == first.text
 
 
+def test_a_result_in_a_folder_that_cannot_be_written_is_adopted_without_a_copy(
+    store: Store, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = publish_pointer(store, uri, manifest(uri, "one"), None, OnExisting.REFUSE)
+
+    def refuse(*_: object, **__: object) -> str:
+        raise UserError(Reason.STORAGE_DENIED, "no", where=uri)
+
+    monkeypatch.setattr(store, "write", refuse)
+    keep_copy(store, published)
+
+
 def test_the_same_recipe_may_add_its_merged_model_to_what_is_published(
     store: Store, uri: str
 ) -> None:

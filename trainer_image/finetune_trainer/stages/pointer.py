@@ -101,7 +101,7 @@ def publish_pointer(
 
 def keep_copy(store: Store, adopted: Pointer) -> None:
     """Write the copy in the run's folder that `publish_pointer` writes, where it is missing: an
-    older version published without it."""
+    older version published without it. Who may not write there adopts the result all the same."""
     assert adopted.manifest is not None
-    with suppress(PreconditionFailed):
+    with suppress(PreconditionFailed, UserError):
         store.write(f"{adopted.manifest.run_uri}/{MANIFEST}", adopted.text, if_absent=True)
