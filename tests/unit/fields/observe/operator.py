@@ -132,7 +132,8 @@ def start_of_a_chain(_bench: Bench, spec: FineTuneJobSpec) -> object:
     on_cluster = json.loads(json.dumps(spec.to_wire()).replace("file:///", "s3://"))
     document = job_document("child", on_cluster)
     while True:
-        seen = observe(store, document, Situation(), 10.0)
+        fit = Situation(pods_checked={document["metadata"]["uid"]})
+        seen = observe(store, document, fit, 10.0)
         decision = decide(seen, START)
         if decision.label != "parents-pinned":
             break

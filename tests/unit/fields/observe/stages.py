@@ -56,10 +56,12 @@ def published_weights(bench: Bench, spec: FineTuneJobSpec) -> object:
 
 
 def places(bench: Bench, spec: FineTuneJobSpec) -> object:
-    """Where manifests, of jobs and of prepared data, lie below the fresh folder."""
+    """Where manifests, of jobs and of prepared data, lie below the fresh folder; not those of runs,
+    whose names no job says."""
     run_to_end(bench, spec)
     found = [*bench.fresh.rglob("manifest.json"), *bench.fresh.rglob("prepare.json")]
-    return {str(path.parent.relative_to(bench.fresh)) for path in found}
+    folders = (path.parent for path in found if path.parents[2].name != "runs")
+    return {str(folder.relative_to(bench.fresh)) for folder in folders}
 
 
 def prepares_over_another(bench: Bench, spec: FineTuneJobSpec) -> object:
