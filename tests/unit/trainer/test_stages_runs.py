@@ -150,7 +150,7 @@ def disturbed(sandbox: Sandbox) -> Disturbed:
     """The same run: its rank is killed, then the pod is asked to stop, then it is left alone."""
     run_file = sandbox.run_file("disturbed", **options())
     killed = end_at(sandbox, run_file, "step 5/120", signal.SIGKILL)
-    stopped = end_at(sandbox, run_file, "stage Training", signal.SIGTERM)
+    stopped = end_at(sandbox, run_file, "going on after step", signal.SIGTERM)
     return Disturbed(killed, stopped, sandbox.launch(run_file))
 
 
