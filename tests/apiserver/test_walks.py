@@ -145,10 +145,10 @@ async def end_of(cluster: Cluster) -> Document:
         {
             "spec": job["spec"],
             "status": without(job["status"], OF_THE_WAY),
-            "children": [
-                [made_by(child, uid) for child in await children(cluster, kind, uid)]
+            "children": {
+                kind.plural: [made_by(child, uid) for child in await children(cluster, kind, uid)]
                 for kind in (CONFIG_MAPS, BATCH_JOBS, PYTORCHJOBS)
-            ],
+            },
         }
     )
     for name in (uid, uid[:8], cluster.namespace):
@@ -220,5 +220,10 @@ async def test_a_job_ends_as_one_that_was_applied_afresh(pair: Pair, seed: int) 
         else:
             await walk.edit()
     await fresh.apply(**walk.spec)
-    assert list(differences(await end_of(walked), await end_of(fresh))) == []
+    one, other = await end_of(walked), await end_of(fresh)
+    if not one["children"][BATCH_JOBS.plural]:
+        # A suspension took the preparation's Job when its result was known already.
+        for end in (one, other):
+            del end["children"][BATCH_JOBS.plural]
+    assert list(differences(one, other)) == []
     assert walked.most_live <= 1
