@@ -11,8 +11,6 @@ from finetune_api.job import (
     API_VERSION,
     GROUP,
     KIND,
-    MAX_NAME_LENGTH,
-    NAME_PATTERN,
     NAME_SENTENCE,
     PLURAL,
     SHORT_NAME,
@@ -22,6 +20,7 @@ from finetune_api.job import (
 from finetune_api.lineage import OWN_NAME_SENTENCE, WIRE_BLOCKS
 from finetune_api.schema import Schema, object_schema, validations
 from finetune_api.spec import MUTABLE_FIELDS, FineTuneJobSpec
+from finetune_api.spec.model import MAX_NAME_LENGTH, NAME_PATTERN
 from finetune_api.status import NOT_OBSERVED, FineTuneJobStatus
 
 CRD_FILE = f"{GROUP}_{PLURAL}.yaml"

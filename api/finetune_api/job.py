@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from finetune_api.fields import ApiModel
 from finetune_api.spec import FineTuneJobSpec
+from finetune_api.spec.model import MAX_NAME_LENGTH, NAME_PATTERN
 
 GROUP = "finetune.dev"
 VERSION = "v1alpha1"
@@ -16,8 +17,6 @@ PLURAL = "finetunejobs"
 SINGULAR = "finetunejob"
 SHORT_NAME = "ftj"
 
-MAX_NAME_LENGTH = 40
-NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 NAME_SENTENCE = (
     f"metadata.name must be at most {MAX_NAME_LENGTH} characters: a lower-case letter, then "
     "lower-case letters, digits or '-', ending in a letter or digit"

@@ -8,9 +8,9 @@ from pydantic import Field
 from finetune_api.fields import RECIPE, ApiModel, Rule, ShortText
 from finetune_api.spec.addresses import HUB_SCHEME, URI_IS_REMOTE, ModelUri
 
-JobName = Annotated[
-    str, Field(min_length=1, max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
-]
+MAX_NAME_LENGTH = 40
+NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+JobName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH, pattern=NAME_PATTERN)]
 """metadata.name of a FineTuneJob."""
 
 

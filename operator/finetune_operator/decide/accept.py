@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from finetune_api.reasons import Reason
 from finetune_api.resolve import effective, resolve
-from finetune_api.status import TERMINAL_PHASES, ConditionType, FineTuneJobStatus, Phase
+from finetune_api.status import TERMINAL_PHASES, ConditionType, Phase
 
 from finetune_operator.decide.conditions import Say, failed, is_true, next_status
 from finetune_operator.decide.decision import CheckPods, Decision, Moment
@@ -30,7 +30,7 @@ def refuse_invalid(moment: Moment) -> Decision | None:
     """The CRD catches nearly all of these; a job from before an upgrade may still break a rule."""
     if moment.seen.spec is not None:
         return None
-    return Decision("failed", _invalid(moment, moment.seen.invalid))
+    return refused(moment, Reason.INVALID_SPEC, moment.seen.invalid)
 
 
 def check_pods(moment: Moment) -> Decision | None:
@@ -49,13 +49,14 @@ def refuse_unfit(moment: Moment) -> Decision | None:
     obstacle = moment.seen.obstacle
     if obstacle is None or obstacle.reason is not Reason.INVALID_SPEC:
         return None
-    return Decision("failed", _invalid(moment, obstacle.message))
+    return refused(moment, Reason.INVALID_SPEC, obstacle.message)
 
 
-def _invalid(moment: Moment, problem: str) -> FineTuneJobStatus:
-    words = explained(problem, Reason.INVALID_SPEC)
-    say = Say(ConditionType.ACCEPTED, False, Reason.INVALID_SPEC, words)
-    return failed(moment, Reason.INVALID_SPEC, words, say)
+def refused(moment: Moment, reason: Reason, problem: str) -> Decision:
+    """The end of a job that is not accepted."""
+    words = explained(problem, reason)
+    say = Say(ConditionType.ACCEPTED, False, reason, words)
+    return Decision("failed", failed(moment, reason, words, say))
 
 
 def accepted(moment: Moment) -> Moment:

@@ -13,7 +13,8 @@ from finetune_api.status import (
     Phase,
 )
 
-from finetune_operator.decide.conditions import Say, failed, next_status, not_stalled, reconciling
+from finetune_operator.decide.accept import refused
+from finetune_operator.decide.conditions import Say, next_status, not_stalled, reconciling
 from finetune_operator.decide.decision import Decision, Moment
 from finetune_operator.decide.explain import explained
 from finetune_operator.seen import Parent, ParentJob
@@ -26,12 +27,12 @@ def await_parents(moment: Moment) -> Decision | None:
         return None
     if moment.seen.cycle:
         words = f"jobs wait for each other: {' -> '.join(moment.seen.cycle)}"
-        return _refused(moment, Reason.PARENT_CYCLE, words)
+        return refused(moment, Reason.PARENT_CYCLE, words)
     spec = moment.seen.spec
     assert spec is not None
     misfits = [words for parent in parents for words in _misfits(spec, parent)]
     if misfits:
-        return _refused(moment, Reason.INVALID_SPEC, "; ".join(misfits))
+        return refused(moment, Reason.INVALID_SPEC, "; ".join(misfits))
     pins = [pin for parent in parents if (pin := _pin(parent)) is not None]
     if len(pins) < len(parents):
         return Decision("awaiting-parent", _awaiting(moment, parents))
@@ -43,12 +44,6 @@ def await_parents(moment: Moment) -> Decision | None:
     pinned = next_status(moment, Phase.PENDING, says, parents=pins)
     # Read anew: a job that was deleted and applied again is another one.
     return Decision("parents-pinned", pinned, requeue_after=0.0, confirm=True)
-
-
-def _refused(moment: Moment, reason: Reason, words: str) -> Decision:
-    message = explained(words, reason)
-    say = Say(ConditionType.ACCEPTED, False, reason, message)
-    return Decision("failed", failed(moment, reason, message, say))
 
 
 def _misfits(spec: FineTuneJobSpec, parent: Parent) -> Iterator[str]:

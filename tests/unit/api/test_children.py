@@ -17,10 +17,11 @@ from finetune_api.children import (
 )
 from finetune_api.errors import UserError
 from finetune_api.fields import quantity_value
-from finetune_api.job import MAX_NAME_LENGTH, FineTuneJob
+from finetune_api.job import FineTuneJob
 from finetune_api.resolve import resolve
 from finetune_api.runfile import JobIdentity, RunFile
 from finetune_api.spec import RESERVED_VARIABLES, Resources
+from finetune_api.spec.model import MAX_NAME_LENGTH
 from finetune_api.validate import Target, validate
 
 from tests.unit.api.jobs import UID, document, job
