@@ -112,10 +112,8 @@ class PreparedSplit:
 
         A label at position 0 has nothing before it and is never inside a span.
         """
-        sizes = (self.span_ends - self.span_starts).astype(np.int64)
-        total = offsets_of(sizes)
-        counts: Int64 = total[self.span_offsets[1:]] - total[self.span_offsets[:-1]]
-        return counts
+        total = offsets_of(self.span_ends - self.span_starts)
+        return np.diff(total[self.span_offsets])
 
     @cached_property
     def label_offsets(self) -> Int64:

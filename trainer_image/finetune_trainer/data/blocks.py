@@ -1,14 +1,18 @@
 """Documents cut into blocks of equal length."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from finetune_trainer.arrays import Int64, offsets_of
-from finetune_trainer.data.table import select_units
 from finetune_trainer.prepared import PreparedSplit
 
+_STEP_TOKENS = 2**20
+"""Tokens that are cut at once, and at least one block."""
 
-def cut_into_blocks(documents: PreparedSplit, length: int) -> PreparedSplit:
-    """Units of exactly `length` tokens; the last of each source may be shorter.
+
+def cut_into_blocks(documents: PreparedSplit, length: int) -> Iterator[PreparedSplit]:
+    """Units of exactly `length` tokens, some at a time; the last of each source may be shorter.
 
     Args:
         documents: A document a row, those of a source one after another.
@@ -17,13 +21,32 @@ def cut_into_blocks(documents: PreparedSplit, length: int) -> PreparedSplit:
     attention stays within the document. All its tokens but the first are labels: a piece of one
     token has none. A last block of a single token would teach nothing and is left out.
     """
-    blocks = _block_starts(documents, length)
-    starts = np.union1d(documents.row_offsets[:-1], blocks)
-    lengths = np.diff(starts, append=len(documents.tokens))
-    document = np.searchsorted(documents.row_offsets, starts, side="right") - 1
+    step = max(1, _STEP_TOKENS // length) * length
+    for begin, end in _sources(documents):
+        if (end - begin) % length == 1:
+            end -= 1
+        for first in range(begin, end, step):
+            blocks = np.arange(first, min(first + step, end), length)
+            yield _cut(documents, blocks, min(first + step, end))
+
+
+def _sources(documents: PreparedSplit) -> Iterator[tuple[int, int]]:
+    """Where the tokens of each source begin and end."""
+    changes = np.flatnonzero(np.diff(documents.source_files)) + 1
+    begins = documents.row_offsets[[0, *changes]].tolist()
+    return zip(begins, [*begins[1:], len(documents.tokens)], strict=True)
+
+
+def _cut(documents: PreparedSplit, blocks: Int64, end: int) -> PreparedSplit:
+    """The blocks that begin at the tokens `blocks` [U], up to the token `end`."""
+    offsets = documents.row_offsets
+    first, last = np.searchsorted(offsets, [blocks[0] + 1, end])
+    starts = np.union1d(offsets[first:last], blocks)
+    lengths = np.diff(starts, append=end)
+    document = np.searchsorted(offsets, starts, side="right") - 1
     labelled = lengths > 1
-    cut = PreparedSplit(
-        tokens=documents.tokens,
+    return PreparedSplit(
+        tokens=documents.tokens[blocks[0] : end],
         row_offsets=offsets_of(lengths),
         span_starts=np.ones(int(labelled.sum()), np.int32),
         span_ends=lengths[labelled].astype(np.int32),
@@ -34,14 +57,3 @@ def cut_into_blocks(documents: PreparedSplit, length: int) -> PreparedSplit:
         unit_offsets=np.append(np.searchsorted(starts, blocks), len(starts)),
         row_values=documents.row_values[document],
     )
-    whole = cut.unit_lengths > 1
-    return cut if whole.all() else select_units(cut, whole)
-
-
-def _block_starts(documents: PreparedSplit, length: int) -> Int64:
-    """[U] token at which each block begins; every source begins one."""
-    changes = np.flatnonzero(np.diff(documents.source_files)) + 1
-    begins = documents.row_offsets[[0, *changes]].tolist()
-    ends = [*begins[1:], len(documents.tokens)]
-    cuts = [np.arange(*span, length) for span in zip(begins, ends, strict=True)]
-    return np.concatenate(cuts).astype(np.int64)

@@ -12,6 +12,8 @@ DEFAULT_LEAST = 100
 DEFAULT_MOST = 500
 LARGEST_SHARE = Decimal("0.2")
 
+_Hashes = npt.NDArray[np.uint64]
+
 
 def held_out_target(rows: int, fraction: str | None) -> int:
     """Rows to hold out of `rows`: max(100, min(500, 5%)) and at most 20%, or `fraction`."""
@@ -27,22 +29,34 @@ def choose_held_out(group_ids: Int64, target: int, seed: int) -> Bool:
     The order depends on the seed and the groups alone, not on the order of rows. A group that
     would lead above the target is passed over.
     """
-    groups, index, sizes = np.unique(group_ids, return_inverse=True, return_counts=True)
-    chosen = np.zeros(len(groups), dtype=np.bool_)
-    left = target
-    for group in np.argsort(_mixed(groups, seed), kind="stable"):
-        if left == 0:
-            break
-        if sizes[group] <= left:
-            chosen[group] = True
-            left -= int(sizes[group])
-    held_out: Bool = chosen[index]
+    mixed = _mixed(group_ids, seed)
+    chosen = _first_groups(np.sort(mixed), target)
+    if not len(chosen):
+        return np.zeros(len(mixed), np.bool_)
+    place = np.searchsorted(chosen, mixed)
+    place[place == len(chosen)] = 0
+    held_out: Bool = chosen[place] == mixed
     return held_out
 
 
-def _mixed(groups: Int64, seed: int) -> npt.NDArray[np.uint64]:
-    """splitmix64 of each group, which is a hash already, under `seed`."""
-    state = groups.astype(np.uint64) ^ np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+def _first_groups(ordered: _Hashes, target: int) -> _Hashes:
+    """The first groups of rows in their order that hold at most `target` rows together."""
+    chosen, begin, left = [], 0, target
+    while left and begin < len(ordered):
+        group = ordered[begin]
+        end = int(np.searchsorted(ordered, group, side="right"))
+        if end - begin <= left:
+            chosen.append(group)
+            left -= end - begin
+        begin = end
+    return np.array(chosen, np.uint64)
+
+
+def _mixed(groups: Int64, seed: int) -> _Hashes:
+    """splitmix64 of each group, which is a hash already, under `seed`: one to one."""
+    state = groups.view(np.uint64) ^ np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        state ^= state >> np.uint64(shift)
+        state *= np.uint64(factor)
+    state ^= state >> np.uint64(31)
+    return state

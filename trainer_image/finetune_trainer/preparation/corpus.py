@@ -91,6 +91,7 @@ class CorpusReader:
         with closing(MarkSpool(folder / "marks", compares=self._maker.checks.compares)) as marks:
             self._read_into(sources, units, marks)
             yield ReadUnits(units, marks, self.sources)
+        units.remove()
 
     def _read_into(
         self, sources: Sequence[LocalSource], units: UnitSpool, marks: MarkSpool

@@ -203,13 +203,12 @@ def _checks(modes: DataChecks, findings: Findings) -> list[CheckReport]:
 
 def length_histogram(split: PreparedSplit) -> list[LengthBin]:
     """Rows by length in bins that double: up to 16, 32, 64 tokens and so on."""
-    if not len(split):
-        return []
-    powers = np.maximum(4, np.ceil(np.log2(split.lengths))).astype(np.int64)
-    values, counts = np.unique(powers, return_counts=True)
+    ends = 2 ** np.arange(4, 63)
+    counts = np.bincount(np.searchsorted(ends, split.lengths), minlength=len(ends))
     return [
-        LengthBin(up_to=2 ** int(power), rows=int(count))
-        for power, count in zip(values, counts, strict=True)
+        LengthBin(up_to=end, rows=rows)
+        for end, rows in zip(ends.tolist(), counts.tolist(), strict=True)
+        if rows
     ]
 
 

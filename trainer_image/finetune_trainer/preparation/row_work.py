@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,9 +100,11 @@ class RowWorker:
         self._checks = checks
         self._group_by = rendering.group_by
         self._converter = Converter()
+        self._tokeniser = ThreadPoolExecutor(1, "tokenise")
 
     def close(self) -> None:
         """End the process that reads documents, if there was one."""
+        self._tokeniser.shutdown(cancel_futures=True)
         self._converter.close()
 
     def __call__(self, task: RowTask) -> Batch:
@@ -112,9 +115,9 @@ class RowWorker:
             (number, self._read(task, number, row, findings))
             for number, row in self._rows(task.chunk)
         )
-        for batch in _batches(read):
+        for batch, encoded in self._encoded(_batches(read)):
             findings.rows += len(batch)
-            self._encode(task, batch, findings, table, marks)
+            self._collect(task, batch, encoded, findings, table, marks)
         return Batch(
             source=task.source,
             split=table.to_split(),
@@ -153,16 +156,30 @@ class RowWorker:
         marks = self._checks.marks(example, ready.group, flags)
         return _Unit(ready, marks, ready.group if group is None else group)
 
-    def _encode(
+    def _encoded(
+        self, batches: "Iterator[list[_Read]]"
+    ) -> "Iterator[tuple[list[_Read], Iterator[TokenRow]]]":
+        """Each of `batches` with the tokens of its texts. The next is read meanwhile, as the
+        tokeniser lets other threads go on."""
+        ahead: tuple[list[_Read], Future[list[TokenRow]]] | None = None
+        for batch in batches:
+            units = (unit for _, units in batch if isinstance(units, list) for unit in units)
+            texts = [text for unit in units for text in unit.ready.texts]
+            behind, ahead = ahead, (batch, self._tokeniser.submit(self._rendering.encode, texts))
+            if behind is not None:
+                yield behind[0], iter(behind[1].result())
+        if ahead is not None:
+            yield ahead[0], iter(ahead[1].result())
+
+    def _collect(
         self,
         task: RowTask,
         batch: "Sequence[_Read]",
+        encoded: Iterator[TokenRow],
         findings: Findings,
         table: UnitTable,
         marks: list[Marks],
     ) -> None:
-        read = (unit for _, units in batch if isinstance(units, list) for unit in units)
-        encoded = iter(self._rendering.encode([text for unit in read for text in unit.ready.texts]))
         for number, units in batch:
             if isinstance(units, InvalidRow):
                 findings.add_invalid(task.uri, number, units)

@@ -32,6 +32,7 @@ from finetune_api.status import DataStatus, OutputStatus, ParentRole, PreparedSt
 from finetune_trainer.adapter_check import check_head_is_bare, settle_adapter, shown
 from finetune_trainer.data.rendering import Rendering
 from finetune_trainer.engine.mixture import mixture_of_sizes, train_sources
+from finetune_trainer.heap import settled_heap
 from finetune_trainer.identity import data_digest, recipe_digest
 from finetune_trainer.model_check import CheckedModel, check_model, check_reward_model
 from finetune_trainer.preparation.corpus import CorpusReader
@@ -103,6 +104,7 @@ class RefusedDataError(UserError):
         self.data = data
 
 
+@settled_heap()
 def run_prepare(
     run: RunFile, work: Path, store: Store, say: Say = print, share_done: ShareDone = quiet
 ) -> PrepareMessage:

@@ -1,6 +1,6 @@
 """From the sources of a job to its two splits of units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from finetune_api.reasons import Reason
 from finetune_api.spec import FineTuneJobSpec, Method
 from finetune_api.units import Unit
 
-from finetune_trainer.array_files import Array, ArrayFile
 from finetune_trainer.data.blocks import cut_into_blocks
 from finetune_trainer.data.partners import partners_of
 from finetune_trainer.data.spool import AnswerSpool, UnitSpool
@@ -20,6 +19,7 @@ from finetune_trainer.preparation.holding_out import hold_out
 from finetune_trainer.preparation.local_files import LocalSources
 from finetune_trainer.prepared import PreparedSplit, SourceInfo
 from finetune_trainer.prepared_files import HasArrays
+from finetune_trainer.texts import Texts
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Splits:
     evaluation: PreparedSplit
     """Held out; may be empty."""
     files: tuple[HasArrays, HasArrays]
-    """The arrays of both, on disk where they are big."""
+    """The arrays of both, on disk."""
     answers: tuple[AnswerSpool, AnswerSpool] | None = None
     """The right answers to the prompts of both; None where no row has one."""
 
@@ -81,7 +81,9 @@ def read_splits(
         reader.findings.dropped_units = int(dropped.sum())
         reader.findings.checked_out = read.rows(np.flatnonzero(dropped))
     if unit is Unit.BLOCK:
-        return _cut(train, evaluation, spec.training.sequence_length)
+        length = spec.training.sequence_length
+        train = _cut(train, folder / "train-blocks", length)
+        evaluation = _cut(evaluation, folder / "evaluation-blocks", length)
     answers = (train.answers, evaluation.answers)
     some = any(each.holds_some for each in answers)
     return Splits(
@@ -89,25 +91,13 @@ def read_splits(
     )
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """Blocks whose tokens lie in the file of the documents that they were cut from."""
-
-    documents: UnitSpool
-    split: PreparedSplit
-
-    def arrays(self) -> Mapping[str, Array | ArrayFile]:
-        """The arrays by name."""
-        tokens = self.documents.arrays()["tokens"]
-        same = len(tokens) == len(self.split.tokens)
-        return {**self.split.arrays(), **({"tokens": tokens} if same else {})}
-
-
-def _cut(train: UnitSpool, evaluation: UnitSpool, length: int) -> Splits:
-    files = tuple(
-        _Blocks(units, cut_into_blocks(units.mapped(), length)) for units in (train, evaluation)
-    )
-    return Splits(files[0].split, files[1].split, (files[0], files[1]))
+def _cut(documents: UnitSpool, folder: Path, length: int) -> UnitSpool:
+    """The blocks of `documents`, in `folder`; the documents themselves are removed."""
+    blocks = UnitSpool(folder)
+    for part in cut_into_blocks(documents.mapped(), length):
+        blocks.append(part, Texts.of([""] * part.units))
+    documents.remove()
+    return blocks
 
 
 def counted(sources: Sequence[SourceInfo], train: PreparedSplit) -> list[SourceInfo]:

@@ -1,5 +1,6 @@
 """Processes that turn chunks of rows into tokens, on all cores that this pod may use."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -87,6 +88,7 @@ def _begin(make: RowWorkerMaker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     _workers.append(make())
+    gc.freeze()  # what lives now, lives on
 
 
 def _run(task: RowTask) -> Batch:

@@ -1,11 +1,17 @@
 """Documents are cut into blocks of equal length; no token is lost, none crosses a document."""
 
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
+from finetune_trainer.data import blocks
 from finetune_trainer.data.blocks import cut_into_blocks
+from finetune_trainer.data.spool import UnitSpool
 from finetune_trainer.data.table import UnitTable
 from finetune_trainer.prepared import PreparedSplit
+from finetune_trainer.texts import Texts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +28,15 @@ def documents(*sources: list[int]) -> PreparedSplit:
     return table.to_split()
 
 
+def blocks_of(split: PreparedSplit, length: int) -> PreparedSplit:
+    """All blocks together."""
+    with TemporaryDirectory() as folder:
+        spool = UnitSpool(Path(folder, "blocks"))
+        for part in cut_into_blocks(split, length):
+            spool.append(part, Texts.of([""] * part.units))
+        return spool.mapped()
+
+
 def pieces(split: PreparedSplit) -> list[list[list[int]]]:
     """The rows of tokens of every unit."""
     return [
@@ -31,7 +46,7 @@ def pieces(split: PreparedSplit) -> list[list[list[int]]]:
 
 
 def test_documents_follow_one_another_and_are_cut() -> None:
-    cut = cut_into_blocks(documents([5, 3, 9]), 8)
+    cut = blocks_of(documents([5, 3, 9]), 8)
 
     assert pieces(cut) == [[[1] * 5, [2] * 3], [[3] * 8]]
     assert cut.source_rows.tolist() == [1, 2, 3]
@@ -39,14 +54,14 @@ def test_documents_follow_one_another_and_are_cut() -> None:
 
 
 def test_a_block_never_mixes_sources() -> None:
-    cut = cut_into_blocks(documents([5], [], [6, 7]), 8)
+    cut = blocks_of(documents([5], [], [6, 7]), 8)
 
     assert cut.unit_lengths.tolist() == [5, 8, 5]
     assert cut.unit_sources.tolist() == [0, 2, 2]
 
 
 def test_all_tokens_of_a_piece_but_the_first_are_learnt() -> None:
-    cut = cut_into_blocks(documents([5, 3, 9]), 7)
+    cut = blocks_of(documents([5, 3, 9]), 7)
 
     assert cut.lengths.tolist() == [5, 2, 1, 6, 3]
     assert cut.label_counts.tolist() == [4, 1, 0, 5, 2]
@@ -54,19 +69,24 @@ def test_all_tokens_of_a_piece_but_the_first_are_learnt() -> None:
 
 
 def test_a_last_block_of_one_token_is_left_out_and_no_other() -> None:
-    cut = cut_into_blocks(documents([9], [4, 5], [10]), 8)
+    cut = blocks_of(documents([9], [4, 5], [10]), 8)
 
     assert cut.unit_lengths.tolist() == [8, 8, 8, 2]
     assert cut.unit_sources.tolist() == [0, 1, 2, 2]
     assert len(cut.tokens) == 26
 
 
-@given(sources=st.lists(LENGTHS, max_size=4), length=st.integers(2, 30))
+@given(
+    sources=st.lists(LENGTHS, max_size=4),
+    length=st.integers(2, 30),
+    step=st.sampled_from([1, 50, 2**20]),
+)
 def test_every_token_is_in_one_piece_of_its_document_in_order(
-    sources: list[list[int]], length: int
+    sources: list[list[int]], length: int, step: int
 ) -> None:
     split = documents(*sources)
-    cut = cut_into_blocks(split, length)
+    with patch.object(blocks, "_STEP_TOKENS", step):
+        cut = blocks_of(split, length)
 
     for file in range(len(sources)):
         lengths = cut.unit_lengths[cut.unit_sources == file].tolist()
