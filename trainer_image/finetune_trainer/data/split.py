@@ -5,7 +5,7 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
-from finetune_trainer.arrays import Bool, Int64
+from finetune_trainer.arrays import Bool, Int64, among
 
 DEFAULT_SHARE = Decimal("0.05")
 DEFAULT_LEAST = 100
@@ -30,13 +30,7 @@ def choose_held_out(group_ids: Int64, target: int, seed: int) -> Bool:
     would lead above the target is passed over.
     """
     mixed = _mixed(group_ids, seed)
-    chosen = _first_groups(np.sort(mixed), target)
-    if not len(chosen):
-        return np.zeros(len(mixed), np.bool_)
-    place = np.searchsorted(chosen, mixed)
-    place[place == len(chosen)] = 0
-    held_out: Bool = chosen[place] == mixed
-    return held_out
+    return among(mixed, _first_groups(np.sort(mixed), target))
 
 
 def _first_groups(ordered: _Hashes, target: int) -> _Hashes:

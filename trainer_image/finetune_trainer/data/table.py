@@ -45,10 +45,11 @@ class UnitTable:
         """Append a unit of `rows` that came from row `row` of source `file`; `values` are what
         people said of each, if the method asks, and `answer` the right one to a prompt."""
         for tokens, spans in rows:
-            self._tokens.extend(tokens)
+            self._tokens.fromlist(tokens)
             self._lengths.append(len(tokens))
-            self._starts.extend(start for start, _ in spans)
-            self._ends.extend(end for _, end in spans)
+            for start, end in spans:
+                self._starts.append(start)
+                self._ends.append(end)
             self._span_counts.append(len(spans))
             self._source_rows.append(row)
             self._source_files.append(file)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from finetune_api.spec import CheckMode, FineTuneJobSpec
 
-from finetune_trainer.arrays import Bool, Int64
+from finetune_trainer.arrays import Bool, Int64, among
 from finetune_trainer.checks.overlap import Kind, find_overlap
 from finetune_trainer.checks.spool import WordSpool
 from finetune_trainer.data.split import choose_held_out, held_out_target
@@ -82,7 +82,7 @@ class _Apart:
             self._alike.join(trained, given_away)
             held = self._apart(held)
         _, given_away = self._pairs(held, ROUNDS)
-        return held & ~np.isin(self._groups, given_away)
+        return held & ~among(self._groups, given_away)
 
     def _pairs(self, held: Bool, number: int) -> tuple[Int64, Int64]:
         """([P] groups of training units, [P] of held-out units that they give away)."""

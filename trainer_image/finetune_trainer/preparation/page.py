@@ -84,6 +84,11 @@ def render_page(report: DataReport) -> str:
     )
 
 
+def compile_page() -> None:
+    """Do at leisure what the first page waits for."""
+    _template()
+
+
 @cache
 def _template() -> Template:
     environment = Environment(

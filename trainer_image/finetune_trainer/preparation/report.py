@@ -11,6 +11,7 @@ from finetune_api.status import RowError
 from finetune_api.units import Unit
 from pydantic import Field
 
+from finetune_trainer.arrays import among
 from finetune_trainer.data.rendering import Rendering
 from finetune_trainer.preparation.findings import Check, Findings
 from finetune_trainer.preparation.splits import Splits
@@ -246,11 +247,12 @@ def _warnings(
 def _shared(train: PreparedSplit, evaluation: PreparedSplit, unit: Unit) -> list[str]:
     """What training and evaluation have in common, in words."""
     if unit is Unit.BLOCK:
-        documents = len(np.intersect1d(train.group_ids, evaluation.group_ids))
+        given_away = among(train.group_ids, evaluation.group_ids)
+        documents = len(np.unique(train.group_ids[given_away]))
         text = f"{documents} training documents are also evaluation documents"
         return [text] if documents else []
     groups = train.group_ids[train.unit_offsets[:-1]]
-    shared = int(np.isin(groups, evaluation.group_ids).sum())
+    shared = int(among(groups, evaluation.group_ids).sum())
     if unit is Unit.PROMPT:
         return [f"{shared} training prompts are also evaluation prompts"] if shared else []
     text = f"{shared} training {unit.plural} have the prompt of an evaluation {unit.value.lower()}"

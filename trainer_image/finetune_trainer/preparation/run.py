@@ -10,6 +10,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from finetune_api.errors import UserError
@@ -39,6 +40,7 @@ from finetune_trainer.preparation.corpus import CorpusReader
 from finetune_trainer.preparation.domain import domain_of
 from finetune_trainer.preparation.licenses import look_at_licenses
 from finetune_trainer.preparation.local_files import LocalSources
+from finetune_trainer.preparation.page import compile_page
 from finetune_trainer.preparation.report import make_report
 from finetune_trainer.preparation.report_files import PAGE_FILE, REPORT_FILE, page_of, upload_report
 from finetune_trainer.preparation.row_work import RowWorkerMaker
@@ -235,6 +237,7 @@ def _make(
     maker = RowWorkerMaker(inputs.model.tokenizer, spec, relevance)
     reader = CorpusReader(maker, folder / "spools", inputs.sources.size, say, share_done)
     look_at_licenses(spec, reader.findings)
+    Thread(target=compile_page, daemon=True).start()  # this one waits for the tokenizer at times
     splits: Splits | None = None
     try:
         splits = read_splits(reader, inputs.sources, spec, rendering.unit, folder / "spools")
