@@ -21,7 +21,7 @@ from finetune_api.lineage import OWN_NAME_SENTENCE, WIRE_BLOCKS
 from finetune_api.schema import Schema, object_schema, validations
 from finetune_api.spec import MUTABLE_FIELDS, FineTuneJobSpec
 from finetune_api.spec.model import MAX_NAME_LENGTH, NAME_PATTERN
-from finetune_api.status import NOT_OBSERVED, FineTuneJobStatus
+from finetune_api.status import NOT_OBSERVED, FineTuneJobStatus, Phase
 
 CRD_FILE = f"{GROUP}_{PLURAL}.yaml"
 
@@ -135,7 +135,7 @@ def _root_schema() -> Schema:
     conditions["x-kubernetes-list-type"] = "map"
     conditions["x-kubernetes-list-map-keys"] = ["type"]
     status["properties"]["phase"].pop("default", None)
-    status["default"] = {"observedGeneration": NOT_OBSERVED}
+    status["default"] = {"observedGeneration": NOT_OBSERVED, "phase": Phase.PENDING.value}
     return {
         "description": f"A fine-tuning run of a language model ({API_VERSION}).",
         "type": "object",

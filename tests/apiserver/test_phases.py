@@ -2,6 +2,7 @@
 
 | from | event | to | condition |
 |---|---|---|---|
+| | created | Pending | none yet: Accepted is unknown |
 | Pending | breaks a rule that only the operator knows | Failed | Accepted False, InvalidSpec |
 | Pending | accepted | Preparing | Accepted True; DataReady Unknown |
 | Preparing | the user's error | Failed | DataReady False, the reason; Stalled True |
@@ -37,6 +38,12 @@ RUNNING: Document = {"running": {}}
 def conditions(status: Document) -> dict[str, tuple[str, str]]:
     """Type -> (status, reason)."""
     return {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
+
+
+async def test_a_new_job_is_pending_before_any_operator_sees_it(cluster: Cluster) -> None:
+    created = await cluster.apply()
+
+    assert created["status"] == {"phase": "Pending", "observedGeneration": -1}
 
 
 async def test_what_only_the_operator_can_refuse_fails_before_any_pod(cluster: Cluster) -> None:
