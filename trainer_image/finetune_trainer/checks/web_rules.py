@@ -29,6 +29,7 @@ c4_quality_filter. FineWeb: Penedo et al. 2024, as datatrove's fineweb_quality_f
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from finetune_trainer.checks.hits import word_set
 from finetune_trainer.checks.words import normalised, words_of
@@ -144,18 +145,19 @@ def _repetition(text: str) -> list[str]:
             broken.append(f"Duplicate{name}s")
         if characters > 0.2 * len(text):
             broken.append(f"Duplicate{name}Characters")
-    words = words_of(normalised(text))
+    return broken + list(_repeated_grams(words_of(normalised(text))))
+
+
+def _repeated_grams(words: list[str]) -> Iterator[str]:
     lengths = [len(word) for word in words]
     characters = sum(lengths)
-    broken += [
-        f"Top{n}Gram" for n, share in _TOP_GRAMS.items() if _top(words, n) > share * characters
-    ]
-    broken += [
-        f"Duplicate{n}Gram"
-        for n, share in _DUPLICATE_GRAMS.items()
-        if _duplicate(words, lengths, n) > share * characters
-    ]
-    return broken
+    for n in (*_TOP_GRAMS, *_DUPLICATE_GRAMS):
+        top = n in _TOP_GRAMS
+        repeated = _top(words, n) if top else _duplicate(words, lengths, n)
+        if not repeated:
+            return  # nor does any longer one stand there twice
+        if repeated > (_TOP_GRAMS if top else _DUPLICATE_GRAMS)[n] * characters:
+            yield f"Top{n}Gram" if top else f"Duplicate{n}Gram"
 
 
 def _repeated(parts: list[str]) -> tuple[int, int]:
