@@ -1,5 +1,6 @@
 """Several processes make what one makes, and end with it."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from typing import Any
 
 import pytest
 from finetune_api.errors import InternalError
-from finetune_trainer.preparation import workers
+from finetune_trainer.data.rendering import Rendering
+from finetune_trainer.preparation import row_work, workers
 from finetune_trainer.preparation.row_work import RowTask
 
 from tests.unit.trainer.prepare.conftest import World, prepared, report
@@ -45,6 +47,28 @@ def test_two_processes_make_what_one_makes(world: World, monkeypatch: pytest.Mon
     monkeypatch.setattr(workers, "available_cpus", lambda: 2)
 
     assert outcome(world, "crew") == alone
+
+
+def test_small_batches_make_what_large_ones_make(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = outcome(world, "alone")
+    monkeypatch.setattr(row_work, "BATCH", 7)
+
+    assert outcome(world, "small") == alone
+
+
+def test_what_the_tokenizer_raises_beside_the_reading_is_raised(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the tokenizer broke")
+
+    monkeypatch.setattr(Rendering, "encode", fail)
+
+    with pytest.raises(RuntimeError, match="the tokenizer broke"):
+        world.prepare()
+    assert not gc.get_freeze_count()
 
 
 def test_a_process_that_dies_ends_the_preparation_in_words(
