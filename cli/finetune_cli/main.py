@@ -76,6 +76,12 @@ def _add_render(commands: "_Commands[argparse.ArgumentParser]") -> None:
     parser.add_argument("file", type=Path, metavar="JOB.yaml")
     parser.add_argument("--image", help="image of the pods")
     parser.add_argument("-n", "--namespace", help="namespace, where the file names none")
+    parser.add_argument(
+        "--backend",
+        choices=["PyTorchJob", "Job"],
+        default="PyTorchJob",
+        help="what runs the pods; Job where the cluster has no training-operator",
+    )
 
 
 def _add_run(commands: "_Commands[argparse.ArgumentParser]") -> None:

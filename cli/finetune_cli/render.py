@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from finetune_api.children import (
+    BATCH_JOB_KIND,
     ChildSettings,
     Owner,
     attempt_name,
@@ -14,9 +15,11 @@ from finetune_api.children import (
     prepare_name,
     pytorch_job,
     run_config_map,
+    training_job,
 )
 from finetune_api.errors import UserError
 from finetune_api.job import FineTuneJob
+from finetune_api.reasons import Reason
 from finetune_api.resolve import resolve
 from finetune_api.runfile import RunFile
 from finetune_api.status import PreparedStatus
@@ -57,21 +60,30 @@ def main(options: argparse.Namespace) -> Code:
         if options.namespace and isinstance(document.get("metadata"), dict):
             document["metadata"].setdefault("namespace", options.namespace)
         job = validate(document, Target.CLUSTER)
+        documents = list(children(job, options.image or DEFAULT_IMAGE, options.backend))
     except UserError as error:
         print_error(error.reason, error.message, where=error.where or str(options.file))
         return Code.FAILED
     print(_HEADER, end="")
-    for child in children(job, options.image or DEFAULT_IMAGE):
+    for child in documents:
         print("---")
         print(yaml.dump(child, Dumper=_Dumper, sort_keys=False, width=100), end="")
     return Code.OK
 
 
-def children(job: FineTuneJob, image: str) -> Iterator[dict[str, Any]]:
-    """The preparation's ConfigMap and Job, then the first attempt's ConfigMap and PyTorchJob."""
+def children(job: FineTuneJob, image: str, backend: str) -> Iterator[dict[str, Any]]:
+    """The preparation's ConfigMap and Job, then the first attempt's ConfigMap and what runs its
+    pods. Raises UserError for a backend that cannot run as many."""
     known = job.model_copy(
         update={"metadata": job.metadata.model_copy(update={"uid": PLACEHOLDER_UID})}
     )
+    nodes = job.spec.workers.nodes
+    if backend == BATCH_JOB_KIND and nodes > 1:
+        raise UserError(
+            Reason.BACKEND_UNAVAILABLE,
+            f"a {BATCH_JOB_KIND} runs one pod, and {nodes} are asked for",
+            where="spec.workers.nodes",
+        )
     owner, settings = Owner.of(known), ChildSettings(trainer_image=image)
     spec = resolve(job.spec)
     run = RunFile(job=owner.identity, spec=spec)
@@ -79,7 +91,8 @@ def children(job: FineTuneJob, image: str) -> Iterator[dict[str, Any]]:
     yield prepare_job(owner, spec, settings)
     first = run.model_copy(update={"attempt": 1, "prepared": _placeholder(job)})
     yield run_config_map(owner, attempt_name(owner.identity, 1), first)
-    yield pytorch_job(owner, spec, settings, attempt=1, incarnation=1)
+    make = training_job if backend == BATCH_JOB_KIND else pytorch_job
+    yield make(owner, spec, settings, attempt=1, incarnation=1)
 
 
 def _placeholder(job: FineTuneJob) -> PreparedStatus:

@@ -67,6 +67,22 @@ def test_render_prints_what_the_operator_would_create(
     assert result.stdout.startswith("# What the operator would create")
 
 
+def test_render_shows_the_job_of_a_cluster_without_training_operator(
+    finetune: CommandLine, write_job: WriteJob
+) -> None:
+    arguments = ("--backend", "Job")
+
+    one = finetune.run("render", str(write_job(workers={"nodes": 1})), *arguments)
+    two = finetune.run("render", str(write_job(workers={"nodes": 2})), *arguments)
+
+    *_, training = yaml.safe_load_all(one.stdout)
+    assert (training["apiVersion"], training["kind"]) == ("batch/v1", "Job")
+    assert training["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert (two.returncode, two.stdout) == (1, "")
+    assert "BackendUnavailable: a Job runs one pod, and 2 are asked for" in two.stderr
+    assert "where: spec.workers.nodes" in two.stderr
+
+
 @pytest.mark.parametrize("value", ["2e-4", "y", "010", "on", "1:30", "text", "two\nlines", ""])
 def test_kubectl_reads_rendered_texts_as_texts(
     finetune: CommandLine, write_job: WriteJob, value: str
