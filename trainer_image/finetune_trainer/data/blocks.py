@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from finetune_trainer.arrays import Int64, offsets_of
+from finetune_trainer.arrays import Int32, Int64, offsets_of
+from finetune_trainer.data.spool import UnitSpool
 from finetune_trainer.prepared import PreparedSplit
 
 _STEP_TOKENS = 2**20
 """Tokens that are cut at once, and at least one block."""
 
 
-def cut_into_blocks(documents: PreparedSplit, length: int) -> Iterator[PreparedSplit]:
+def cut_into_blocks(documents: UnitSpool, length: int) -> Iterator[PreparedSplit]:
     """Units of exactly `length` tokens, some at a time; the last of each source may be shorter.
 
     Args:
@@ -22,12 +23,14 @@ def cut_into_blocks(documents: PreparedSplit, length: int) -> Iterator[PreparedS
     token has none. A last block of a single token would teach nothing and is left out.
     """
     step = max(1, _STEP_TOKENS // length) * length
-    for begin, end in _sources(documents):
+    split, tokens = documents.mapped(), documents.arrays()["tokens"]
+    for begin, end in _sources(split):
         if (end - begin) % length == 1:
             end -= 1
         for first in range(begin, end, step):
-            blocks = np.arange(first, min(first + step, end), length)
-            yield _cut(documents, blocks, min(first + step, end))
+            last = min(first + step, end)
+            # Pages of a map that were looked at would stay in memory.
+            yield _cut(split, tokens[first:last], np.arange(first, last, length))
 
 
 def _sources(documents: PreparedSplit) -> Iterator[tuple[int, int]]:
@@ -37,16 +40,16 @@ def _sources(documents: PreparedSplit) -> Iterator[tuple[int, int]]:
     return zip(begins, [*begins[1:], len(documents.tokens)], strict=True)
 
 
-def _cut(documents: PreparedSplit, blocks: Int64, end: int) -> PreparedSplit:
-    """The blocks that begin at the tokens `blocks` [U], up to the token `end`."""
-    offsets = documents.row_offsets
+def _cut(documents: PreparedSplit, tokens: Int32, blocks: Int64) -> PreparedSplit:
+    """The blocks that begin at the tokens `blocks` [U] of the documents; they hold `tokens`."""
+    offsets, end = documents.row_offsets, blocks[0] + len(tokens)
     first, last = np.searchsorted(offsets, [blocks[0] + 1, end])
     starts = np.union1d(offsets[first:last], blocks)
     lengths = np.diff(starts, append=end)
     document = np.searchsorted(offsets, starts, side="right") - 1
     labelled = lengths > 1
     return PreparedSplit(
-        tokens=documents.tokens[blocks[0] : end],
+        tokens=tokens,
         row_offsets=offsets_of(lengths),
         span_starts=np.ones(int(labelled.sum()), np.int32),
         span_ends=lengths[labelled].astype(np.int32),

@@ -94,7 +94,7 @@ def read_splits(
 def _cut(documents: UnitSpool, folder: Path, length: int) -> UnitSpool:
     """The blocks of `documents`, in `folder`; the documents themselves are removed."""
     blocks = UnitSpool(folder)
-    for part in cut_into_blocks(documents.mapped(), length):
+    for part in cut_into_blocks(documents, length):
         blocks.append(part, Texts.of([""] * part.units))
     documents.remove()
     return blocks

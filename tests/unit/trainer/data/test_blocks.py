@@ -31,8 +31,9 @@ def documents(*sources: list[int]) -> PreparedSplit:
 def blocks_of(split: PreparedSplit, length: int) -> PreparedSplit:
     """All blocks together."""
     with TemporaryDirectory() as folder:
-        spool = UnitSpool(Path(folder, "blocks"))
-        for part in cut_into_blocks(split, length):
+        uncut, spool = UnitSpool(Path(folder, "documents")), UnitSpool(Path(folder, "blocks"))
+        uncut.append(split, Texts.of([""] * split.units))
+        for part in cut_into_blocks(uncut, length):
             spool.append(part, Texts.of([""] * part.units))
         return spool.mapped()
 
