@@ -74,9 +74,6 @@ def main(options: argparse.Namespace) -> Code:
 def children(job: FineTuneJob, image: str, backend: str) -> Iterator[dict[str, Any]]:
     """The preparation's ConfigMap and Job, then the first attempt's ConfigMap and what runs its
     pods. Raises UserError for a backend that cannot run as many."""
-    known = job.model_copy(
-        update={"metadata": job.metadata.model_copy(update={"uid": PLACEHOLDER_UID})}
-    )
     nodes = job.spec.workers.nodes
     if backend == BATCH_JOB_KIND and nodes > 1:
         raise UserError(
@@ -84,6 +81,9 @@ def children(job: FineTuneJob, image: str, backend: str) -> Iterator[dict[str, A
             f"a {BATCH_JOB_KIND} runs one pod, and {nodes} are asked for",
             where="spec.workers.nodes",
         )
+    known = job.model_copy(
+        update={"metadata": job.metadata.model_copy(update={"uid": PLACEHOLDER_UID})}
+    )
     owner, settings = Owner.of(known), ChildSettings(trainer_image=image)
     spec = resolve(job.spec)
     run = RunFile(job=owner.identity, spec=spec)

@@ -30,6 +30,7 @@ c4_quality_filter. FineWeb: Penedo et al. 2024, as datatrove's fineweb_quality_f
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 
 from finetune_trainer.checks.hits import word_set
 from finetune_trainer.checks.words import normalised, words_of
@@ -151,13 +152,18 @@ def _repetition(text: str) -> list[str]:
 def _repeated_grams(words: list[str]) -> Iterator[str]:
     lengths = [len(word) for word in words]
     characters = sum(lengths)
-    for n in (*_TOP_GRAMS, *_DUPLICATE_GRAMS):
-        top = n in _TOP_GRAMS
-        repeated = _top(words, n) if top else _duplicate(words, lengths, n)
+    found = chain(
+        ((f"Top{n}Gram", share, _top(words, n)) for n, share in _TOP_GRAMS.items()),
+        (
+            (f"Duplicate{n}Gram", share, _duplicate(words, lengths, n))
+            for n, share in _DUPLICATE_GRAMS.items()
+        ),
+    )
+    for name, share, repeated in found:
         if not repeated:
             return  # nor does any longer one stand there twice
-        if repeated > (_TOP_GRAMS if top else _DUPLICATE_GRAMS)[n] * characters:
-            yield f"Top{n}Gram" if top else f"Duplicate{n}Gram"
+        if repeated > share * characters:
+            yield name
 
 
 def _repeated(parts: list[str]) -> tuple[int, int]:

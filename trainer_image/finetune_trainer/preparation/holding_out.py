@@ -101,7 +101,7 @@ class _Apart:
         smallest = held_clusters[np.argsort(sizes[held_clusters], kind="stable")]
         largest = max(2.0, LARGEST_SHARE * self._target)
         fits = (sizes[smallest] <= largest) & (np.cumsum(sizes[smallest]) <= self._target)
-        return self._keep & np.isin(clusters, smallest[fits])
+        return self._keep & among(clusters, smallest[fits])
 
 
 class _Clusters:
